@@ -1,0 +1,72 @@
+"""Workloads as data: Deployments, ReplicaSets, Jobs, Services, budgets, and how pods arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sim.labels import Labels, Selector
+from sim.podspec import PodTemplate
+
+IntOrPercent = int | str  # 2 or "25%"
+
+
+@dataclass(slots=True)
+class Deployment:
+    namespace: str
+    name: str
+    replicas: int
+    selector: Selector
+    template: PodTemplate
+    labels: Labels = field(default_factory=dict)
+    strategy: Literal["RollingUpdate", "Recreate"] = "RollingUpdate"
+    max_surge: IntOrPercent = "25%"
+    max_unavailable: IntOrPercent = "25%"
+    min_ready_ms: int = 0
+    paused: bool = False
+
+
+@dataclass(slots=True)
+class ReplicaSet:
+    namespace: str
+    name: str
+    replicas: int
+    selector: Selector
+    template: PodTemplate
+    owner: str = ""  # name of the Deployment, "" for a ReplicaSet of its own
+    min_ready_ms: int = 0
+
+
+@dataclass(slots=True)
+class Job:
+    namespace: str
+    name: str
+    template: PodTemplate
+    completions: int = 1
+    parallelism: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    namespace: str
+    name: str
+    selector: Selector | None  # None: endpoints are not managed
+    publish_not_ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodDisruptionBudget:
+    namespace: str
+    name: str
+    selector: Selector | None
+    min_available: IntOrPercent | None = None
+    max_unavailable: IntOrPercent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityClass:
+    name: str
+    value: int
+    global_default: bool = False
+    preemption_policy: Literal["PreemptLowerPriority", "Never"] = "PreemptLowerPriority"
