@@ -1,0 +1,43 @@
+"""Everything that has a name, on one screen: plugins, in the order in which they are asked.
+
+A new scheduler plugin is one file in `sim/plugins/` and one line here. Order and weights follow
+pkg/scheduler/apis/config/v1/default_plugins.go (v1.34.1).
+"""
+
+from __future__ import annotations
+
+from sim.evaluation import Profile
+from sim.extend import FilterPlugin, ScorePlugin
+from sim.plugins.node_affinity import NodeAffinity
+from sim.plugins.node_name import NodeName
+from sim.plugins.node_ports import NodePorts
+from sim.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
+from sim.plugins.node_resources_fit import NodeResourcesFit
+from sim.plugins.node_unschedulable import NodeUnschedulable
+from sim.plugins.taint_toleration import TaintToleration
+
+FILTERS: dict[str, type[FilterPlugin]] = {
+    "NodeUnschedulable": NodeUnschedulable,
+    "NodeName": NodeName,
+    "TaintToleration": TaintToleration,
+    "NodeAffinity": NodeAffinity,
+    "NodePorts": NodePorts,
+    "NodeResourcesFit": NodeResourcesFit,
+}
+
+# name -> (plugin, default weight)
+SCORES: dict[str, tuple[type[ScorePlugin], int]] = {
+    "TaintToleration": (TaintToleration, 3),
+    "NodeAffinity": (NodeAffinity, 2),
+    "NodeResourcesFit": (NodeResourcesFit, 1),
+    "NodeResourcesBalancedAllocation": (NodeResourcesBalancedAllocation, 1),
+}
+
+
+def default_profile(scheduler_name: str = "default-scheduler") -> Profile:
+    """The plugins of a kube-scheduler without configuration, as far as they are modelled."""
+    return Profile(
+        scheduler_name,
+        filters=tuple(plugin() for plugin in FILTERS.values()),
+        scores=tuple((plugin(), weight) for plugin, weight in SCORES.values()),
+    )

@@ -1,0 +1,585 @@
+"""The state of the cluster and the only methods that change it.
+
+Each verb keeps the summed columns right, records what happened and tells the watchers.
+`check()` re-derives every sum from the pods and fails on the first difference.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from sim.clock import Clock
+from sim.labels import Labels, Selector
+from sim.nodes import NodeShape
+from sim.podspec import (
+    CPU,
+    DEFAULT_CPU_REQUEST_M,
+    DEFAULT_MEMORY_REQUEST_B,
+    MEMORY,
+    HostPort,
+    PodTemplate,
+    Taint,
+    nonzero_request,
+)
+from sim.recorder import Of, Reason, Recorder
+from sim.tables import (
+    NEVER,
+    UNBOUND,
+    Ints,
+    NodeReady,
+    NodeTable,
+    Phase,
+    PodTable,
+)
+from sim.workloads import Deployment, Job, PodDisruptionBudget, ReplicaSet, Service
+
+SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # apimachinery util/rand: no vowels, no 0 1 3
+SUFFIX_LENGTH = 5
+_SUFFIXES = len(SUFFIX_LETTERS) ** SUFFIX_LENGTH
+_SUFFIX_STEP = 8_675_309  # coprime to 27**5, so that consecutive serials look unrelated
+MS_PER_H = 3_600_000
+
+
+class Change(IntEnum):
+    """What a watcher is told; the id is that of the pod or node."""
+
+    POD_CREATED = 0
+    POD_BOUND = 1
+    POD_RUNNING = 2
+    POD_READY = 3  # the Ready condition turned, either way
+    POD_DELETING = 4
+    POD_ENDED = 5  # Succeeded or Failed
+    POD_REMOVED = 6  # the object is gone
+    POD_ALIVE = 7  # its containers started or stopped: the truth, not the API's view
+    NODE_ADDED = 8
+    NODE_REMOVED = 9
+    NODE_TAINTS = 10
+    NODE_SCHEDULABLE = 11
+    NODE_READY = 12  # the Ready condition changed
+    NODE_DOWN = 13
+    NODE_UP = 14
+
+
+Watcher = Callable[[Change, int], None]
+
+
+@dataclass(slots=True)
+class Owner:
+    """What made a pod: a ReplicaSet, a Job, or nothing (a pod of its own)."""
+
+    kind: str
+    namespace: str
+    name: str
+    workload: int  # index of the row that reports show: the Deployment above the ReplicaSet
+    pods: dict[int, None] = field(default_factory=dict)  # its pods whose objects exist
+    made: int = 0
+
+
+@dataclass(slots=True)
+class Workload:
+    """A row of the workloads table: a Deployment, a ReplicaSet or Job of its own, a stream."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+class Template:
+    """A pod template with what the cluster derives from it once.
+
+    `shape` numbers what the scheduler can see: templates of one shape are interchangeable to it.
+    """
+
+    __slots__ = (
+        "cpu_limit_m",
+        "cpu_m",
+        "host_ports",
+        "id",
+        "limits",
+        "memory_b",
+        "memory_limit_b",
+        "nonzero_cpu_m",
+        "nonzero_memory_b",
+        "pod",
+        "qos",
+        "requests",
+        "shape",
+        "unlimited_memory",
+    )
+
+    def __init__(self, template_id: int, shape: int, pod: PodTemplate, nodes: NodeTable) -> None:
+        spec = pod.spec
+        self.id = template_id
+        self.shape = shape
+        self.pod = pod
+        self.requests = nodes.vector(spec.requests)
+        self.limits = nodes.vector(spec.limits)
+        self.cpu_m = spec.requests.get(CPU, 0)
+        self.memory_b = spec.requests.get(MEMORY, 0)
+        self.cpu_limit_m = spec.limits.get(CPU, 0)
+        self.memory_limit_b = spec.limits.get(MEMORY, 0)
+        self.nonzero_cpu_m = nonzero_request(spec, CPU, DEFAULT_CPU_REQUEST_M, on_node=True)
+        self.nonzero_memory_b = nonzero_request(
+            spec, MEMORY, DEFAULT_MEMORY_REQUEST_B, on_node=True
+        )
+        self.host_ports: tuple[HostPort, ...] = spec.host_ports
+        self.qos = spec.qos
+        self.unlimited_memory = any(MEMORY not in c.limits for c in spec.containers)
+
+
+class Cluster:
+    """All state of a run. Readers look at `nodes`, `pods` and the dictionaries; verbs write."""
+
+    def __init__(self, clock: Clock | None = None, recorder: Recorder | None = None) -> None:
+        self.clock = clock or Clock()
+        self.recorder = recorder or Recorder()
+        self.nodes = NodeTable()
+        self.pods = PodTable()
+        self.templates: list[Template] = []
+        self.owners: list[Owner] = []
+        self.workloads: list[Workload] = []
+        self.deployments: dict[tuple[str, str], Deployment] = {}
+        self.replicasets: dict[tuple[str, str], ReplicaSet] = {}
+        self.jobs: dict[tuple[str, str], Job] = {}
+        self.services: dict[tuple[str, str], Service] = {}
+        self.budgets: dict[tuple[str, str], PodDisruptionBudget] = {}
+        self.namespaces: dict[str, Labels] = {}
+        self.watchers: list[Watcher] = []
+        self.pods_log = array("i")  # nodes whose pods changed, in order
+        self.nodes_log = array("i")  # nodes whose own properties changed, in order
+        self.pending_max = 0
+        self._pending = 0
+        self._names: dict[int, str] = {}
+        self._template_ids: dict[str, int] = {}
+        self._shape_ids: dict[str, int] = {}
+        self._owner_ids: dict[tuple[str, str, str], int] = {}
+        self._workload_ids: dict[tuple[str, str, str], int] = {}
+
+    # Nodes
+
+    def add_node(
+        self,
+        name: str,
+        shape: NodeShape,
+        *,
+        zone: str = "",
+        pool: str = "",
+        labels: Labels | None = None,
+        taints: tuple[Taint, ...] = (),
+        unschedulable: bool = False,
+        ready: NodeReady = NodeReady.TRUE,
+    ) -> int:
+        """A new node; its id."""
+        assert name not in self.nodes.by_name, f"node {name} exists already"
+        table = self.nodes
+        capacity, allocatable = table.vector(shape.capacity), table.vector(shape.allocatable)
+        node = table._append(name, dict(labels or {}))
+        table._set_taints(node, taints)
+        table.capacity[: len(capacity), node] = capacity
+        table.allocatable[: len(allocatable), node] = allocatable
+        table.max_pods[node] = shape.max_pods
+        table.kubepods_cpu_m[node] = shape.kubepods.get(CPU, 0)
+        table.kubepods_memory_b[node] = shape.kubepods.get(MEMORY, 0)
+        table.price_usd_per_hour[node] = shape.price_usd_per_hour
+        table.instance_types[node] = shape.instance_type
+        table.zone[node] = _id(table.zones, zone)
+        table.pool[node] = _id(table.pools, pool)
+        table.exists[node] = table.up[node] = True
+        table.unschedulable[node] = unschedulable
+        table.ready[node] = ready
+        table.created_ms[node] = self.clock.now_ms
+        self._node_changed(Change.NODE_ADDED, node, Reason.NODE_ADDED)
+        return node
+
+    def remove_node(self, node: int) -> None:
+        """Delete the node object; its pods stay until somebody collects them."""
+        self.nodes.exists[node] = False
+        self.nodes.removed_ms[node] = self.clock.now_ms
+        del self.nodes.by_name[self.nodes.names[node]]
+        self._node_changed(Change.NODE_REMOVED, node, Reason.NODE_REMOVED)
+
+    def set_taints(self, node: int, taints: tuple[Taint, ...]) -> None:
+        """Replace the taints of a node."""
+        before = self.nodes.taints(node)
+        if taints == before:
+            return
+        self.nodes._set_taints(node, taints)
+        for reason, these, those in (
+            (Reason.UNTAINTED, before, taints),
+            (Reason.TAINTED, taints, before),
+        ):
+            for taint in these:
+                if taint not in those:
+                    text = self.recorder.text(f"{taint.key}:{taint.effect}")
+                    self.recorder.event(self.clock.now_ms, reason, Of.NODE, node, text)
+        self._node_changed(Change.NODE_TAINTS, node)
+
+    def set_labels(self, node: int, labels: Labels) -> None:
+        """Replace the labels of a node."""
+        self.nodes._set_labels(node, dict(labels))
+        self._node_changed(Change.NODE_TAINTS, node)
+
+    def set_unschedulable(self, node: int, unschedulable: bool) -> None:
+        """Cordon or uncordon a node."""
+        if self.nodes.unschedulable[node] == unschedulable:
+            return
+        self.nodes.unschedulable[node] = unschedulable
+        reason = Reason.NODE_UNSCHEDULABLE if unschedulable else Reason.NODE_SCHEDULABLE
+        self._node_changed(Change.NODE_SCHEDULABLE, node, reason)
+
+    def set_node_ready(self, node: int, ready: NodeReady) -> None:
+        """Write the Ready condition of a node."""
+        if self.nodes.ready[node] == ready:
+            return
+        self.nodes.ready[node] = ready
+        up = ready == NodeReady.TRUE
+        self._record(Reason.NODE_READY if up else Reason.NODE_NOT_READY, Of.NODE, node)
+        self._tell(Change.NODE_READY, node)
+
+    def fail_node(self, node: int, *, containers_die: bool = True) -> None:
+        """The machine stops (or, with `containers_die` False, is cut off from the API)."""
+        table, now_ms = self.nodes, self.clock.now_ms
+        if not table.up[node] or table.cut_off[node]:
+            return
+        table.down_since_ms[node] = now_ms
+        table.cut_off[node] = not containers_die
+        table.up[node] = not containers_die
+        self._record(Reason.NODE_DOWN if containers_die else Reason.NODE_CUT_OFF, Of.NODE, node)
+        if containers_die:
+            for pod in list(table.pods[node]):
+                self.set_alive(pod, False)
+        self._tell(Change.NODE_DOWN, node)
+
+    def recover_node(self, node: int) -> None:
+        """The machine works and is connected again; its kubelet decides about the pods."""
+        table = self.nodes
+        if table.up[node] and not table.cut_off[node]:
+            return
+        table.down_ms[node] += self.clock.now_ms - table.down_since_ms[node]
+        table.down_since_ms[node] = NEVER
+        table.up[node] = True
+        table.cut_off[node] = False
+        self._record(Reason.NODE_UP, Of.NODE, node)
+        self._tell(Change.NODE_UP, node)
+
+    # Pods
+
+    def template(self, pod: PodTemplate) -> Template:
+        """The interned template of a pod."""
+        key = repr(pod)
+        known = self._template_ids.get(key)
+        if known is not None:
+            return self.templates[known]
+        shape_key = repr((pod.namespace, dict(sorted(pod.labels.items())), pod.spec))
+        shape = self._shape_ids.setdefault(shape_key, len(self._shape_ids))
+        template = Template(len(self.templates), shape, pod, self.nodes)
+        self._template_ids[key] = template.id
+        self.templates.append(template)
+        return template
+
+    def workload(self, kind: str, namespace: str, name: str) -> int:
+        """The row number of a workload in reports."""
+        key = (kind, namespace, name)
+        if key not in self._workload_ids:
+            self._workload_ids[key] = len(self.workloads)
+            self.workloads.append(Workload(kind, namespace, name))
+        return self._workload_ids[key]
+
+    def owner(self, kind: str, namespace: str, name: str, workload: int | None = None) -> int:
+        """The id of an owner of pods; it reports under `workload`, by default its own row."""
+        key = (kind, namespace, name)
+        known = self._owner_ids.get(key)
+        if known is not None:
+            return known
+        if workload is None:
+            workload = self.workload(kind, namespace, name)
+        self._owner_ids[key] = len(self.owners)
+        self.owners.append(Owner(kind, namespace, name, workload))
+        return self._owner_ids[key]
+
+    def create_pod(self, template: Template, owner: int, name: str | None = None) -> int:
+        """A new pending pod; its id. `name` is that of a pod made by hand."""
+        pods = self.pods
+        pod = pods._new_row()
+        maker = self.owners[owner]
+        pods.template[pod] = template.id
+        pods.owner[pod] = owner
+        pods.serial[pod] = maker.made
+        pods.created_ms[pod] = self.clock.now_ms
+        pods.exists[pod] = True
+        maker.made += 1
+        maker.pods[pod] = None
+        if name is not None:
+            self._names[pod] = name
+        self._pending += 1
+        self.pending_max = max(self.pending_max, self._pending)
+        self._tell(Change.POD_CREATED, pod)
+        return pod
+
+    def bind(self, pod: int, node: int) -> None:
+        """Give the pod to the node; its requests count there from now on."""
+        assert self.pods.node[pod] == UNBOUND, f"pod {pod} is bound twice"
+        assert self.nodes.exists[node], f"pod {pod} is bound to node {node}, which is gone"
+        self.pods.node[pod] = node
+        self.pods.bound_ms[pod] = self.clock.now_ms
+        self._pending -= 1
+        self.occupy(pod, node)
+        self._record(Reason.SCHEDULED, Of.POD, pod, node)
+        self._tell(Change.POD_BOUND, pod)
+
+    def run_pod(self, pod: int) -> None:
+        """Its containers have been started: phase Running."""
+        pods = self.pods
+        pods.phase[pod] = Phase.RUNNING
+        pods.started[pod] = True
+        if pods.started_ms[pod] == NEVER:
+            pods.started_ms[pod] = self.clock.now_ms
+            self._record(Reason.STARTED, Of.POD, pod)
+        self._tell(Change.POD_RUNNING, pod)
+
+    def set_alive(self, pod: int, alive: bool) -> None:
+        """Its containers run, or have stopped, whatever the API knows."""
+        if self.pods.alive[pod] == alive:
+            return
+        assert not alive or self.nodes.up[self.pods.node[pod]], f"pod {pod} runs on a dead node"
+        self.pods.alive[pod] = alive
+        if not alive:
+            self.use(pod, 0, 0, 0)
+        self._tell(Change.POD_ALIVE, pod)
+
+    def set_ready(self, pod: int, ready: bool) -> None:
+        """Write the Ready condition of a pod."""
+        pods = self.pods
+        if pods.ready[pod] == ready:
+            return
+        pods.ready[pod] = ready
+        if ready:
+            pods.ready_since_ms[pod] = self.clock.now_ms
+            if pods.ready_ms[pod] == NEVER:
+                pods.ready_ms[pod] = self.clock.now_ms
+                self._record(Reason.READY, Of.POD, pod)
+        self._tell(Change.POD_READY, pod)
+
+    def count_restart(self, pod: int) -> None:
+        """One more restart of a container of the pod."""
+        self.pods.restarts[pod] += 1
+        self._record(Reason.RESTARTED, Of.POD, pod, int(self.pods.restarts[pod]))
+
+    def count_oom_kill(self, pod: int, reason: Reason, container: str) -> None:
+        """A container of the pod was killed for memory."""
+        self.pods.oom_kills[pod] += 1
+        self.nodes.oom_kills[self.pods.node[pod]] += 1
+        self._record(reason, Of.POD, pod, self.recorder.text(container))
+
+    def delete_pod(self, pod: int, reason: Reason | None = None) -> None:
+        """Set the deletionTimestamp; an unbound or ended pod goes at once."""
+        pods = self.pods
+        if not pods.exists[pod] or pods.deleting_ms[pod] != NEVER:
+            return
+        pods.deleting_ms[pod] = self.clock.now_ms
+        if reason is not None:
+            pods.reason[pod] = reason
+            self._record(reason, Of.POD, pod)
+        self._tell(Change.POD_DELETING, pod)
+        if pods.node[pod] == UNBOUND or pods.phase[pod] >= Phase.SUCCEEDED:
+            self.remove_pod(pod)
+
+    def end_pod(self, pod: int, phase: Phase, reason: Reason, arg: int = 0) -> None:
+        """The pod is over (Succeeded or Failed): it gives its resources back, the object stays."""
+        if self.pods.phase[pod] >= Phase.SUCCEEDED:
+            return
+        self.pods.phase[pod] = phase
+        self.pods.reason[pod] = reason
+        self._record(reason, Of.POD, pod, arg)
+        self._release(pod)
+        self._tell(Change.POD_ENDED, pod)
+
+    def remove_pod(self, pod: int) -> None:
+        """The object is gone."""
+        pods = self.pods
+        if not pods.exists[pod]:
+            return
+        self._release(pod)
+        pods.exists[pod] = False
+        if pods.node[pod] == UNBOUND:
+            self._pending -= 1
+        self.owners[pods.owner[pod]].pods.pop(pod, None)
+        self._tell(Change.POD_REMOVED, pod)
+
+    def use(self, pod: int, cpu_m: int, memory_b: int, memory_b_per_h: int) -> None:
+        """From now on the pod uses this much CPU, and memory that grows linearly."""
+        self.settle_use(pod)
+        pods = self.pods
+        pods.cpu_m[pod] = cpu_m
+        pods.memory_b[pod] = memory_b
+        pods.memory_b_per_h[pod] = memory_b_per_h
+
+    def settle_use(self, pod: int) -> None:
+        """Add what the pod used since the last change to its totals."""
+        pods, now_ms = self.pods, self.clock.now_ms
+        since_ms = int(pods.cpu_since_ms[pod])
+        if since_ms != NEVER and now_ms > since_ms:
+            passed_ms = now_ms - since_ms
+            if pods.alive[pod] or pods.cpu_m[pod] or pods.memory_b[pod]:
+                growth_b = int(pods.memory_b_per_h[pod]) * passed_ms // MS_PER_H
+                memory_b = int(pods.memory_b[pod])
+                pods.cpu_m_ms[pod] += int(pods.cpu_m[pod]) * passed_ms
+                pods.memory_b_s[pod] += (memory_b + growth_b / 2) * passed_ms / 1000
+                pods.memory_b[pod] = memory_b + growth_b
+                pods.used_ms[pod] += passed_ms
+        pods.cpu_since_ms[pod] = now_ms
+
+    # What the sums rest on
+
+    def occupy(self, pod: int, node: int) -> None:
+        """Count the pod's requests on the node (part of `bind`; dry runs use it alone)."""
+        self._count(pod, node, 1)
+        self.nodes.pods[node][pod] = None
+
+    def vacate(self, pod: int, node: int) -> None:
+        """Take the pod's requests off the node."""
+        self._count(pod, node, -1)
+        del self.nodes.pods[node][pod]
+
+    def _count(self, pod: int, node: int, sign: int) -> None:
+        template, table = self.templates[self.pods.template[pod]], self.nodes
+        rows = len(template.requests)
+        if sign > 0:
+            table.requested[:rows, node] += template.requests
+            table.limits[:rows, node] += template.limits
+        else:
+            table.requested[:rows, node] -= template.requests
+            table.limits[:rows, node] -= template.limits
+        table.nonzero_cpu_m[node] += sign * template.nonzero_cpu_m
+        table.nonzero_memory_b[node] += sign * template.nonzero_memory_b
+        table.pod_count[node] += sign
+        self.pods_log.append(node)
+
+    def _release(self, pod: int) -> None:
+        """Containers stop, resources come back; once per pod."""
+        pods = self.pods
+        if pods.ended_ms[pod] != NEVER:
+            return
+        self.set_alive(pod, False)
+        self.set_ready(pod, False)
+        pods.ended_ms[pod] = self.clock.now_ms
+        node = int(pods.node[pod])
+        if node != UNBOUND:
+            self.vacate(pod, node)
+
+    def _record(self, reason: Reason, kind: Of, object_id: int, arg: int = 0) -> None:
+        self.recorder.event(self.clock.now_ms, reason, kind, object_id, arg)
+
+    def _tell(self, change: Change, object_id: int) -> None:
+        for watcher in self.watchers:
+            watcher(change, object_id)
+
+    def _node_changed(self, change: Change, node: int, reason: Reason | None = None) -> None:
+        if reason is not None:
+            self._record(reason, Of.NODE, node)
+        self.nodes_log.append(node)
+        self._tell(change, node)
+
+    # Reading
+
+    def pod_template(self, pod: int) -> Template:
+        """The template of a pod."""
+        return self.templates[self.pods.template[pod]]
+
+    def pod_name(self, pod: int) -> str:
+        """The pod's name: its own, or its owner's with Kubernetes' five-letter suffix."""
+        own = self._names.get(pod)
+        if own is not None:
+            return own
+        owner = self.owners[self.pods.owner[pod]]
+        return f"{owner.name}-{suffix(int(self.pods.serial[pod]))}"
+
+    def pod_key(self, pod: int) -> str:
+        """`namespace/name`."""
+        return f"{self.owners[self.pods.owner[pod]].namespace}/{self.pod_name(pod)}"
+
+    def active_pods(self, owner: int) -> list[int]:
+        """Pods of an owner that are neither ended nor being deleted, oldest first."""
+        pods = self.pods
+        return [
+            pod
+            for pod in self.owners[owner].pods
+            if pods.deleting_ms[pod] == NEVER and pods.phase[pod] < Phase.SUCCEEDED
+        ]
+
+    def selected_owners(self, namespace: str, selector: Selector | None) -> list[int]:
+        """Owners in `namespace` whose current pods the selector picks (by their template)."""
+        if selector is None:
+            return []
+        return [
+            index
+            for index, owner in enumerate(self.owners)
+            if owner.namespace == namespace
+            and any(selector.matches(self.pod_template(pod).pod.labels) for pod in owner.pods)
+        ]
+
+    # Checking
+
+    def check(self) -> None:
+        """Re-derive every summed column; AssertionError names the first that differs."""
+        table, pods = self.nodes, self.pods
+        holders = [
+            pod
+            for pod in range(len(pods))
+            if pods.node[pod] != UNBOUND and pods.ended_ms[pod] == NEVER
+        ]
+        self._check_sums(holders)
+        on_nodes = sorted(pod for node in range(len(table)) for pod in table.pods[node])
+        assert on_nodes == holders, f"pods on nodes {on_nodes} are not the holders {holders}"
+        for pod in range(len(pods)):
+            node = int(pods.node[pod])
+            if pods.alive[pod]:
+                assert node != UNBOUND, f"pod {pod} runs without a node"
+                assert table.up[node], f"pod {pod} runs on node {node}, which is down"
+                assert pods.ended_ms[pod] == NEVER, f"pod {pod} runs after its end"
+            owned = pod in self.owners[pods.owner[pod]].pods
+            assert owned == pods.exists[pod], f"pod {pod}: in its owner's list {owned}"
+        waiting = int(np.sum(pods.exists[: len(pods)] & (pods.node[: len(pods)] == UNBOUND)))
+        assert waiting == self._pending, f"{self._pending} pending, {waiting} counted"
+
+    def _check_sums(self, holders: list[int]) -> None:
+        table = self.nodes
+        expected: Mapping[str, Ints] = {
+            name: np.zeros_like(getattr(table, name))
+            for name in ("requested", "limits", "nonzero_cpu_m", "nonzero_memory_b", "pod_count")
+        }
+        for pod in holders:
+            node, template = self.pods.node[pod], self.pod_template(pod)
+            rows = len(template.requests)
+            expected["requested"][:rows, node] += template.requests
+            expected["limits"][:rows, node] += template.limits
+            expected["nonzero_cpu_m"][node] += template.nonzero_cpu_m
+            expected["nonzero_memory_b"][node] += template.nonzero_memory_b
+            expected["pod_count"][node] += 1
+        for name, values in expected.items():
+            found = getattr(table, name)
+            assert np.array_equal(found, values), f"{name}: kept {found}, derived {values}"
+
+
+def suffix(serial: int) -> str:
+    """Five letters for the serial number of a pod; different serials give different letters."""
+    number = (serial + 1) * _SUFFIX_STEP % _SUFFIXES
+    letters = []
+    for _ in range(SUFFIX_LENGTH):
+        number, digit = divmod(number, len(SUFFIX_LETTERS))
+        letters.append(SUFFIX_LETTERS[digit])
+    return "".join(letters)
+
+
+def _id(names: list[str], name: str) -> int:
+    if name not in names:
+        names.append(name)
+    return names.index(name)

@@ -1,0 +1,134 @@
+"""Every extension point. Read this file before adding a plugin, a controller or a fault model.
+
+A scheduler plugin is a frozen dataclass that only stores its parameters. It answers for any array
+of node ids, so the same code serves all nodes, a sampled window, or the few that changed since the
+last pod of the same shape. "No" is a value: `filter` returns one small integer per node (0 = fits),
+and `verdict` puts it into words only when somebody asks.
+
+Upstream: pkg/scheduler/framework/interface.go (v1.34.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sim.actions import Action
+    from sim.cluster import Cluster, Template
+
+NodeIds = NDArray[np.int64]
+Whys = NDArray[np.int32]  # per asked node: 0 = fits, else what `verdict` explains
+Scores = NDArray[np.int64]
+
+MAX_SCORE = 100  # framework.MaxNodeScore
+FITS = 0
+
+
+class Code(IntEnum):
+    """How final a "no" is: would removing pods help?"""
+
+    FITS = 0
+    UNSCHEDULABLE = 1
+    UNRESOLVABLE = 2  # UnschedulableAndUnresolvable: not a candidate for preemption
+
+
+class Reads(IntFlag):
+    """What an answer about a node depends on, so what makes a kept answer stale."""
+
+    NODE = 1  # labels, taints, allocatable and the like of that node
+    PODS_ON_NODE = 2  # pods on that node
+    PODS_ANYWHERE = 4  # pods on other nodes too: everything is asked again when a pod moves
+    FEASIBLE_SET = 8  # a score that looks at which nodes are feasible
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a node does not take a pod; reasons are worded so that they can be counted over nodes."""
+
+    code: Code
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A pre-filter's no for every node at once."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyNodes:
+    """A pre-filter's answer that only these nodes can be meant; the others are not asked."""
+
+    nodes: NodeIds
+    state: Any = None
+
+
+class Skip:
+    """A pre-filter's or pre-score's answer that the plugin has nothing to say about this pod."""
+
+
+SKIP = Skip()
+
+
+class FilterPlugin(Protocol):
+    """Says which nodes can take a pod. `name` and `reads` are class attributes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def reads(self) -> Reads: ...
+
+    def prefilter(self, pod: Template, cluster: Cluster) -> Any:
+        """State for `filter`, or SKIP, Rejection or OnlyNodes; computed once per pod shape."""
+
+    def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
+        """Per node of `nodes`: 0 if it can take the pod, else a number for `verdict`."""
+
+    def verdict(self, why: int, cluster: Cluster) -> Verdict:
+        """What a number other than 0 stands for."""
+
+
+class ScorePlugin(Protocol):
+    """Says how good a node is for a pod, from 0 to 100 after `normalize`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def reads(self) -> Reads: ...
+
+    def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Any:
+        """State for `score`, or SKIP (the plugin then counts 0 on every node).
+
+        `nodes` are the feasible ones for a plugin that reads FEASIBLE_SET, else all.
+        """
+
+    def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
+        """Per node of `nodes`, an integer; higher is better unless `normalize` reverses it."""
+
+
+@runtime_checkable
+class Normalizes(Protocol):
+    """A score plugin whose scores only mean something relative to the other feasible nodes."""
+
+    def normalize(self, scores: Scores) -> Scores:
+        """The scores of the feasible nodes, brought to 0..100."""
+
+
+class Controller(Protocol):
+    """Level-triggered: compares what is wanted with what exists, never asks what happened."""
+
+    def reconcile(self, key: Any, view: Cluster, now_ms: int) -> Sequence[Action]:
+        """What to do so that `key` comes nearer to what is wanted; nothing when it is there."""
+
+    def keys_of(self, change: Any, object_id: int, view: Cluster) -> Iterable[Any]:
+        """Keys to look at after a change."""

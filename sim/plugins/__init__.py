@@ -1,0 +1,1 @@
+"""One kube-scheduler plugin per file, named as upstream; `sim.catalog` lists them."""

@@ -1,0 +1,37 @@
+"""NodeName: a pod that names its node goes nowhere else.
+
+Follows pkg/scheduler/framework/plugins/nodename/node_name.go (v1.34.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sim.extend import SKIP, Code, NodeIds, Reads, Verdict, Whys
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster, Template
+
+NOWHERE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeName:
+    name: ClassVar[str] = "NodeName"
+    reads: ClassVar[Reads] = Reads.NODE
+
+    def prefilter(self, pod: Template, cluster: Cluster) -> Any:
+        """The name that the pod asks for."""
+        return pod.pod.spec.node_name or SKIP
+
+    def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
+        """1 on every node but the named one."""
+        return (nodes != cluster.nodes.by_name.get(state, NOWHERE)).astype(np.int32)
+
+    def verdict(self, why: int, cluster: Cluster) -> Verdict:
+        """The one reason there is."""
+        reason = "node(s) didn't match the requested node name"
+        return Verdict(Code.UNRESOLVABLE, (reason,))

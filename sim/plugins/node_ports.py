@@ -1,0 +1,44 @@
+"""NodePorts: two pods cannot take the same host port of a node.
+
+Follows pkg/scheduler/framework/plugins/nodeports/node_ports.go (v1.34.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sim.extend import SKIP, Code, NodeIds, Reads, Verdict, Whys
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster, Template
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    name: ClassVar[str] = "NodePorts"
+    reads: ClassVar[Reads] = Reads.PODS_ON_NODE
+
+    def prefilter(self, pod: Template, cluster: Cluster) -> Any:
+        """The host ports that the pod wants."""
+        return pod.host_ports or SKIP
+
+    def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
+        """1 where a pod on the node has one of them."""
+        taken = [
+            any(_conflict(state, cluster, other) for other in cluster.nodes.pods[node])
+            for node in nodes.tolist()
+        ]
+        return np.array(taken, np.int32)
+
+    def verdict(self, why: int, cluster: Cluster) -> Verdict:
+        """The one reason there is."""
+        reason = "node(s) didn't have free ports for the requested pod ports"
+        return Verdict(Code.UNSCHEDULABLE, (reason,))
+
+
+def _conflict(wanted: Any, cluster: Cluster, pod: int) -> bool:
+    taken = cluster.pod_template(pod).host_ports
+    return any(want.conflicts(have) for want in wanted for have in taken)

@@ -1,0 +1,190 @@
+"""NodeResourcesFit: a node must have room for the requests; fuller or emptier nodes score.
+
+Follows pkg/scheduler/framework/plugins/noderesources/{fit,resource_allocation,least_allocated,
+most_allocated,requested_to_capacity_ratio}.go (v1.34.1). Integer arithmetic in which every division
+truncates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Verdict, Whys
+from sim.podspec import (
+    CPU,
+    DEFAULT_CPU_REQUEST_M,
+    DEFAULT_MEMORY_REQUEST_B,
+    MEMORY,
+    nonzero_request,
+)
+from sim.tables import CPU_ROW, MEMORY_ROW, Ints
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster, Template
+
+NATIVE = (CPU, MEMORY, "ephemeral-storage")
+TOO_MANY_PODS = 1  # bit 0 of a why; bit 1 says "unresolvable", resource rows start at bit 2
+UNRESOLVABLE = 2
+FIRST_RESOURCE_BIT = 2
+
+Strategy = Literal["LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"]
+
+
+@dataclass(frozen=True)
+class NodeResourcesFit:
+    """`resources` are (name, weight) pairs of the strategy, `shape` (utilization, score) points."""
+
+    strategy: Strategy = "LeastAllocated"
+    resources: tuple[tuple[str, int], ...] = ((CPU, 1), (MEMORY, 1))
+    shape: tuple[tuple[int, int], ...] = ()
+    ignored_resources: frozenset[str] = frozenset()
+    ignored_groups: frozenset[str] = frozenset()
+
+    name: ClassVar[str] = "NodeResourcesFit"
+    reads: ClassVar[Reads] = Reads.NODE | Reads.PODS_ON_NODE
+
+    def prefilter(self, pod: Template, cluster: Cluster) -> Any:
+        """The resource rows that the pod asks for, and how much."""
+        rows = [
+            row
+            for row in np.flatnonzero(pod.requests).tolist()
+            if not self._ignores(cluster.nodes.resources[row])
+        ]
+        return [(row, int(pod.requests[row])) for row in rows]
+
+    def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
+        """One bit per resource that is short."""
+        table = cluster.nodes
+        whys = (table.pod_count[nodes] >= table.max_pods[nodes]).astype(np.int32)
+        for row, amount in state:
+            allocatable = table.allocatable[row, nodes]
+            short = amount > allocatable - table.requested[row, nodes]
+            whys |= short * np.int32(1 << (row + FIRST_RESOURCE_BIT))
+            if (amount > allocatable).any():
+                whys |= (amount > allocatable) * np.int32(UNRESOLVABLE)
+        return whys
+
+    def verdict(self, why: int, cluster: Cluster) -> Verdict:
+        """Everything that is short, in alphabetical order."""
+        reasons = ["Too many pods"] if why & TOO_MANY_PODS else []
+        for row, resource in enumerate(cluster.nodes.resources):
+            if why >> (row + FIRST_RESOURCE_BIT) & 1:
+                reasons.append(f"Insufficient {resource}")
+        code = Code.UNRESOLVABLE if why & UNRESOLVABLE else Code.UNSCHEDULABLE
+        return Verdict(code, tuple(sorted(reasons)))
+
+    def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Any:
+        """Per scored resource: row, weight, and what the pod adds to it."""
+        return scored_resources(pod, cluster, self.resources, incoming=True)
+
+    def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
+        """The strategy's weighted mean over the resources that the node has."""
+        total = np.zeros(len(nodes), np.int64)
+        weights = np.zeros(len(nodes), np.int64)
+        for row, weight, added in state:
+            capacity = cluster.nodes.allocatable[row, nodes]
+            score = self._resource_score(_taken(cluster, row, nodes) + added, capacity)
+            counted = capacity > 0
+            if self.strategy == "RequestedToCapacityRatio":
+                counted &= score > 0
+            total += weight * score * counted
+            weights += weight * counted
+        if self.strategy == "RequestedToCapacityRatio":
+            return round_half_up(total, weights)
+        mean: Scores = total // np.maximum(weights, 1)
+        return mean
+
+    def _resource_score(self, requested: Ints, capacity: Ints) -> Ints:
+        if self.strategy == "LeastAllocated":
+            return free_percent(capacity, requested)
+        if self.strategy == "MostAllocated":
+            return used_percent(capacity, requested)
+        return broken_linear(ratio_percent(capacity, requested), self._points)
+
+    @cached_property
+    def _points(self) -> tuple[tuple[int, int], ...]:
+        """Scores of the shape go from 0 to 10 and are stretched to 0..100."""
+        return tuple((utilization, score * MAX_SCORE // 10) for utilization, score in self.shape)
+
+    def _ignores(self, resource: str) -> bool:
+        """Only extended resources can be ignored."""
+        if resource in NATIVE or resource.startswith("hugepages-"):
+            return False
+        return resource in self.ignored_resources or (
+            resource.partition("/")[0] in self.ignored_groups
+        )
+
+
+def scored_resources(
+    pod: Template,
+    cluster: Cluster,
+    resources: tuple[tuple[str, int], ...],
+    *,
+    incoming: bool,
+) -> list[tuple[int, int, int]]:
+    """(row, weight, what the pod adds) of each resource; an extended one it lacks is left out.
+
+    `incoming`: count cpu and memory by the scorer's non-zero requests, which ignore pod-level
+    resources of the pod to be placed.
+    """
+    spec = pod.pod.spec
+    scored = []
+    for resource, weight in resources:
+        row = cluster.nodes.resource_row(resource)
+        added = int(pod.requests[row]) if row < len(pod.requests) else 0
+        if resource == CPU and incoming:
+            added = nonzero_request(spec, CPU, DEFAULT_CPU_REQUEST_M, on_node=False)
+        elif resource == MEMORY and incoming:
+            added = nonzero_request(spec, MEMORY, DEFAULT_MEMORY_REQUEST_B, on_node=False)
+        elif added == 0 and resource not in NATIVE and not resource.startswith("hugepages-"):
+            continue
+        scored.append((row, weight, added))
+    return scored
+
+
+def free_percent(capacity: Ints, requested: Ints) -> Ints:
+    """(capacity - requested) * 100 / capacity, truncated; 0 where it does not fit."""
+    free: Ints = np.maximum(capacity - requested, 0) * MAX_SCORE // np.maximum(capacity, 1)
+    return free
+
+
+def used_percent(capacity: Ints, requested: Ints) -> Ints:
+    """min(requested, capacity) * 100 / capacity, truncated."""
+    used: Ints = np.minimum(requested, capacity) * MAX_SCORE // np.maximum(capacity, 1)
+    return used
+
+
+def ratio_percent(capacity: Ints, requested: Ints) -> Ints:
+    """requested * 100 / capacity, truncated; 100 where it does not fit or there is none."""
+    fits = (capacity > 0) & (requested <= capacity)
+    return np.where(fits, requested * MAX_SCORE // np.maximum(capacity, 1), MAX_SCORE)
+
+
+def broken_linear(x: Ints, points: tuple[tuple[int, int], ...]) -> Ints:
+    """The line through `points` in integers: below the first its score, above the last its own."""
+    y = np.full(len(x), points[-1][1], np.int64)
+    for (x0, y0), (x1, y1) in reversed(list(pairwise(points))):
+        rise = (y1 - y0) * (x - x0)
+        step = np.sign(rise) * (np.abs(rise) // (x1 - x0))
+        y = np.where(x <= x1, y0 + step, y)
+    return np.where(x <= points[0][0], points[0][1], y)
+
+
+def round_half_up(total: Ints, weights: Ints) -> Ints:
+    """total / weights rounded half away from zero (both are >= 0); 0 without weights."""
+    return np.where(weights > 0, (2 * total + weights) // np.maximum(2 * weights, 1), 0)
+
+
+def _taken(cluster: Cluster, row: int, nodes: NodeIds) -> Ints:
+    """What the pods on the nodes count for in scores."""
+    table = cluster.nodes
+    if row == CPU_ROW:
+        return table.nonzero_cpu_m[nodes]
+    if row == MEMORY_ROW:
+        return table.nonzero_memory_b[nodes]
+    return table.requested[row, nodes]

@@ -1,0 +1,152 @@
+"""What happened, append-only: events as integers, samples, scheduling decisions.
+
+An event is (time, reason, object, argument): five integers, so that a run of a million events stays
+small and its hash covers integers and names only. The words are put in when somebody reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from enum import IntEnum
+
+
+class Of(IntEnum):
+    """What kind of object an event is about; its id counts within the kind."""
+
+    CLUSTER = 0
+    POD = 1
+    NODE = 2
+    WORKLOAD = 3
+    SERVICE = 4
+
+
+class Reason(IntEnum):
+    """Kubernetes' own event reasons where it has one."""
+
+    SCHEDULED = 0
+    FAILED_SCHEDULING = 1
+    SUCCESSFUL_CREATE = 2
+    SUCCESSFUL_DELETE = 3
+    STARTED = 4
+    READY = 5
+    UNHEALTHY_READINESS = 6
+    KILLING_LIVENESS = 7
+    KILLING_STARTUP = 8
+    BACK_OFF = 9
+    OOM_KILLING = 10
+    NODE_OOM = 11
+    KILLING = 12
+    COMPLETED = 13
+    CONTAINER_FAILED = 14
+    TAINT_EVICTION = 15
+    CANCEL_EVICTION = 16
+    NODE_DOWN = 17
+    NODE_CUT_OFF = 18
+    NODE_UP = 19
+    NODE_NOT_READY = 20
+    NODE_READY = 21
+    TAINTED = 22
+    UNTAINTED = 23
+    NODE_ADDED = 24
+    NODE_REMOVED = 25
+    ZONE_STATE = 26
+    SCALED = 27
+    RESTARTED = 28
+    NO_ENDPOINTS = 29
+    REMOVED = 30
+    NODE_UNSCHEDULABLE = 31
+    NODE_SCHEDULABLE = 32
+    ERRORS_BEGIN = 33
+    ERRORS_END = 34
+    NODE_REJECTED = 35
+
+
+# reason -> (type, Kubernetes' name, message); {arg} is the argument: a number, node or text.
+WORDS: dict[Reason, tuple[str, str, str]] = {
+    Reason.SCHEDULED: ("Normal", "Scheduled", "Successfully assigned {object} to {node}"),
+    Reason.FAILED_SCHEDULING: ("Warning", "FailedScheduling", "{text}"),
+    Reason.SUCCESSFUL_CREATE: ("Normal", "SuccessfulCreate", "Created pod of {text}"),
+    Reason.SUCCESSFUL_DELETE: ("Normal", "SuccessfulDelete", "Deleted pod: {text}"),
+    Reason.STARTED: ("Normal", "Started", "Started containers"),
+    Reason.READY: ("Normal", "Ready", "Pod became ready"),
+    Reason.UNHEALTHY_READINESS: ("Warning", "Unhealthy", "Readiness probe failed"),
+    Reason.KILLING_LIVENESS: (
+        "Warning",
+        "Killing",
+        "Container {text} failed liveness probe, will be restarted",
+    ),
+    Reason.KILLING_STARTUP: (
+        "Warning",
+        "Killing",
+        "Container {text} failed startup probe, will be restarted",
+    ),
+    Reason.BACK_OFF: ("Warning", "BackOff", "Back-off {number} s restarting failed container"),
+    Reason.OOM_KILLING: ("Warning", "OOMKilling", "Container {text} exceeded its memory limit"),
+    Reason.NODE_OOM: ("Warning", "SystemOOM", "Node ran out of memory, killed container {text}"),
+    Reason.KILLING: ("Normal", "Killing", "Stopping containers"),
+    Reason.COMPLETED: ("Normal", "Completed", "Containers ended with exit code 0"),
+    Reason.CONTAINER_FAILED: ("Warning", "Failed", "Container ended with exit code {number}"),
+    Reason.TAINT_EVICTION: ("Normal", "TaintManagerEviction", "Marking for deletion {object}"),
+    Reason.CANCEL_EVICTION: ("Normal", "TaintManagerEviction", "Cancelling deletion of {object}"),
+    Reason.NODE_DOWN: ("Warning", "NodeDown", "Machine failed"),
+    Reason.NODE_CUT_OFF: ("Warning", "NodeCutOff", "Machine lost contact with the control plane"),
+    Reason.NODE_UP: ("Normal", "NodeUp", "Machine works again"),
+    Reason.NODE_NOT_READY: ("Warning", "NodeNotReady", "Node status is now: Unknown"),
+    Reason.NODE_READY: ("Normal", "NodeReady", "Node status is now: Ready"),
+    Reason.TAINTED: ("Warning", "Tainted", "Taint added: {text}"),
+    Reason.UNTAINTED: ("Normal", "Untainted", "Taint removed: {text}"),
+    Reason.NODE_ADDED: ("Normal", "RegisteredNode", "Node joined the cluster"),
+    Reason.NODE_REMOVED: ("Normal", "RemovingNode", "Node left the cluster"),
+    Reason.ZONE_STATE: ("Normal", "ZoneState", "{text}"),
+    Reason.SCALED: ("Normal", "ScalingReplicaSet", "Scaled to {number}"),
+    Reason.RESTARTED: ("Normal", "Restarted", "Containers restarted (restart {number})"),
+    Reason.NO_ENDPOINTS: ("Warning", "NoEndpoints", "No ready endpoints"),
+    Reason.REMOVED: ("Normal", "Removed", "Pod object removed"),
+    Reason.NODE_UNSCHEDULABLE: ("Normal", "NodeNotSchedulable", "Node was cordoned"),
+    Reason.NODE_SCHEDULABLE: ("Normal", "NodeSchedulable", "Node was uncordoned"),
+    Reason.ERRORS_BEGIN: ("Warning", "RequestsFail", "Requests begin to fail"),
+    Reason.ERRORS_END: ("Normal", "RequestsSucceed", "All requests are answered again"),
+    Reason.NODE_REJECTED: ("Warning", "{text}", "The kubelet refused the pod: {text}"),
+}
+
+
+class Recorder:
+    """Buffers of one run."""
+
+    def __init__(self) -> None:
+        self.at_ms = array("q")
+        self.reason = array("b")
+        self.kind = array("b")
+        self.object = array("q")
+        self.arg = array("q")
+        self.texts: list[str] = []
+        self._text_ids: dict[str, int] = {}
+
+    def event(self, at_ms: int, reason: Reason, kind: Of, object_id: int, arg: int = 0) -> None:
+        """Append one event; `arg` is a number, a node id or a text id, as the reason reads it."""
+        self.at_ms.append(at_ms)
+        self.reason.append(reason)
+        self.kind.append(kind)
+        self.object.append(object_id)
+        self.arg.append(arg)
+
+    def text(self, text: str) -> int:
+        """The id of a text, for use as an event's argument."""
+        text_id = self._text_ids.get(text)
+        if text_id is None:
+            text_id = self._text_ids[text] = len(self.texts)
+            self.texts.append(text)
+        return text_id
+
+    def __len__(self) -> int:
+        return len(self.at_ms)
+
+    def hash(self, names: list[str]) -> str:
+        """SHA-256 over all events and the names of the objects they are about."""
+        digest = hashlib.sha256()
+        for column in (self.at_ms, self.reason, self.kind, self.object, self.arg):
+            digest.update(column.tobytes())
+        for name in (*self.texts, *names):
+            digest.update(name.encode() + b"\0")
+        return digest.hexdigest()
