@@ -37,8 +37,8 @@ from sim.podspec import CPU, MEMORY, Container, PodSpec, QosClass
 
 __all__ = [
     "VICTIM_POLICIES",
+    "ContainerMemory",
     "Group",
-    "MemoryUse",
     "OomEvent",
     "Overcommit",
     "PodCgroup",
@@ -76,16 +76,18 @@ Cause = Literal["container limit", "node"]
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryUse:
-    """The memory law of one running container: a straight line that may end in a plateau.
+class ContainerMemory:
+    """The memory of one running container: a straight line that may end in a plateau.
 
-    At `at_ms` it uses `value_b`; from there (ask for no earlier time) the use changes by
-    `slope_b_per_hour` and, from `until_ms` on (None = never), it stays. A shrinking law must end before it falls below 0.
+    At `at_ms` it uses `value_b`; from there (ask for no earlier time) it gains `growth_b` every
+    `growth_per_ms`, in whole bytes, and from `until_ms` on (None = never) it stays. A shrinking
+    line must end before it falls below 0.
     """
 
     value_b: int
     at_ms: int = 0
-    slope_b_per_hour: int = 0
+    growth_b: int = 0
+    growth_per_ms: int = MS_PER_HOUR
     until_ms: int | None = None
     limit_b: int = 0  # 0 = none
     adj: int = 0  # oom_score_adj
@@ -93,32 +95,37 @@ class MemoryUse:
 
     def __post_init__(self) -> None:
         if self.until_ms is not None and self.until_ms < self.at_ms:
-            raise SimError(f"memory law ends at {self.until_ms} ms, before {self.at_ms} ms")
-        if self.slope_b_per_hour < 0 and (
-            self.until_ms is None or self.value_at(self.until_ms) < 0
-        ):
+            raise SimError(f"memory ends to change at {self.until_ms} ms, before {self.at_ms} ms")
+        if self.growth_b < 0 and (self.until_ms is None or self.value_at(self.until_ms) < 0):
             raise SimError(
-                f"memory law of {self.value_b} bytes and {self.slope_b_per_hour} bytes per hour "
+                f"memory of {self.value_b} bytes, {self.growth_b} every {self.growth_per_ms} ms, "
                 f"falls below 0; expected until_ms at or before that, got {self.until_ms}"
             )
 
     def value_at(self, ms: int) -> int:
         """Bytes in use at `ms`, rounded down."""
-        return self.parts_at(ms) // MS_PER_HOUR
+        return self.parts_at(ms, self.growth_per_ms) // self.growth_per_ms
 
-    def parts_at(self, ms: int) -> int:
-        """The exact use in parts of a byte, 3,600,000 to the byte: linear in ms, no rounding."""
+    def parts_at(self, ms: int, parts: int) -> int:
+        """Exact use at `ms`, counted in `parts` to the byte: a multiple of `growth_per_ms`."""
         grown_ms = (ms if self.until_ms is None else min(ms, self.until_ms)) - self.at_ms
-        return self.value_b * MS_PER_HOUR + self.slope_b_per_hour * grown_ms
+        return self.value_b * parts + self.slope(parts) * grown_ms
 
-    def slope_at(self, ms: int) -> int:
-        """Parts of a byte per ms just after `ms`."""
-        return self.slope_b_per_hour if self.until_ms is None or ms < self.until_ms else 0
+    def slope(self, parts: int) -> int:
+        """What it gains per ms until `until_ms`, in the same parts of a byte."""
+        return self.growth_b * (parts // self.growth_per_ms)
 
 
-def total_b(uses: Iterable[MemoryUse], ms: int) -> int:
+def total_b(containers: Iterable[ContainerMemory], ms: int) -> int:
     """Bytes in use by all together at `ms`; fractions are added before rounding down."""
-    return sum(use.parts_at(ms) for use in uses) // MS_PER_HOUR
+    containers = list(containers)
+    parts = _common_parts(containers)
+    return sum(use.parts_at(ms, parts) for use in containers) // parts
+
+
+def _common_parts(containers: Iterable[ContainerMemory]) -> int:
+    """Parts of a byte in which every container's growth per ms is a whole number."""
+    return math.lcm(*{use.growth_per_ms for use in containers})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ class OomEvent:
 
 
 def next_oom(
-    containers: Sequence[MemoryUse],
+    containers: Sequence[ContainerMemory],
     now_ms: int,
     kubepods_limit_b: int,
     capacity_b: int,
@@ -164,28 +171,28 @@ def next_oom(
     return OomEvent(node_ms, tuple(ask.victims(mortal, policy or kernel)), "node")
 
 
-def _first_own_ms(uses: Iterable[MemoryUse], now_ms: int) -> int | None:
+def _first_own_ms(uses: Iterable[ContainerMemory], now_ms: int) -> int | None:
     """First ms at or after `now_ms` at which one of them uses more than its limit."""
     times = [_first_over_ms([use], use.limit_b, now_ms) for use in uses if use.limit_b]
     return min((ms for ms in times if ms is not None), default=None)
 
 
-def _first_over_ms(uses: Sequence[MemoryUse], limit_b: int, now_ms: int) -> int | None:
+def _first_over_ms(uses: Sequence[ContainerMemory], limit_b: int, now_ms: int) -> int | None:
     """First ms at or after `now_ms` at which `total_b` is above `limit_b`; exact."""
-    # In whole bytes "more than the limit" is "at least one byte more".
-    target = (limit_b + 1) * MS_PER_HOUR
-    level = sum(use.parts_at(now_ms) for use in uses)
-    slope = sum(use.slope_at(now_ms) for use in uses)
+    parts = _common_parts(uses)
+    target = (limit_b + 1) * parts  # in whole bytes "more" is "at least one byte more"
+    level = sum(use.parts_at(now_ms, parts) for use in uses)
     if level >= target:
         return now_ms
-    ends = [use for use in uses if use.until_ms is not None and use.until_ms > now_ms]
-    for use in sorted(ends, key=lambda use: use.until_ms or 0):
-        end_ms = use.until_ms or 0
+    ends = [(use.until_ms, use.slope(parts)) for use in uses if use.until_ms is not None]
+    slope = sum(use.slope(parts) for use in uses)
+    slope -= sum(gained for end_ms, gained in ends if end_ms <= now_ms)
+    for end_ms, gained in sorted(end for end in ends if end[0] > now_ms):
         reached = level + slope * (end_ms - now_ms)
         if reached >= target:
             break
         level, now_ms = reached, end_ms
-        slope -= use.slope_b_per_hour
+        slope -= gained
     return now_ms - (level - target) // slope if slope > 0 else None  # rounded up
 
 
@@ -193,7 +200,7 @@ def _first_over_ms(uses: Sequence[MemoryUse], limit_b: int, now_ms: int) -> int 
 class _NodeShort:
     """A node at the moment its pods have outgrown it."""
 
-    containers: Sequence[MemoryUse]
+    containers: Sequence[ContainerMemory]
     at_ms: int
     kubepods_limit_b: int
     capacity_b: int
@@ -203,13 +210,14 @@ class _NodeShort:
         """Who dies, in order, until the rest fits or none is left."""
         alive = list(alive)
         killed: list[int] = []
-        used = sum(use.parts_at(self.at_ms) for use in self.containers)
-        while alive and (memory_b := self._exceeded_b(used // MS_PER_HOUR)) is not None:
+        parts = _common_parts(self.containers)
+        used = sum(use.parts_at(self.at_ms, parts) for use in self.containers)
+        while alive and (memory_b := self._exceeded_b(used // parts)) is not None:
             # Among equals the kernel takes the one it looks at last, the youngest.
             victim = max(alive, key=lambda i: (self._points(i, memory_b, policy), i))
             alive.remove(victim)
             killed.append(victim)
-            used -= self.containers[victim].parts_at(self.at_ms)
+            used -= self.containers[victim].parts_at(self.at_ms, parts)
         return killed
 
     def _points(self, i: int, memory_b: int, policy: VictimPolicy) -> int:
@@ -225,15 +233,15 @@ class _NodeShort:
 # --- Who dies ---
 
 # (container, bytes in use, bytes of the memory that ran out) -> points; the highest dies.
-VictimPolicy = Callable[[MemoryUse, int, int], int]
+VictimPolicy = Callable[[ContainerMemory, int, int], int]
 
 
-def kernel(use: MemoryUse, used_b: int, memory_b: int) -> int:
+def kernel(use: ContainerMemory, used_b: int, memory_b: int) -> int:
     """The kernel's own order: highest badness dies."""
     return badness(used_b, use.adj, memory_b)
 
 
-def largest_request(use: MemoryUse, used_b: int, memory_b: int) -> int:
+def largest_request(use: ContainerMemory, used_b: int, memory_b: int) -> int:
     """A rule of thumb found in books: who requested most dies. Linux does not work like this."""
     return use.request_b
 
