@@ -56,6 +56,7 @@ class Change(IntEnum):
     POD_ENDED = 5  # Succeeded or Failed
     POD_REMOVED = 6  # the object is gone
     POD_ALIVE = 7  # its containers started or stopped: the truth, not the API's view
+    POD_ANSWERS = 15  # it begins or ceases to answer requests, or answers another share of them
     NODE_ADDED = 8
     NODE_REMOVED = 9
     NODE_TAINTS = 10
@@ -353,7 +354,17 @@ class Cluster:
         self.pods.alive[pod] = alive
         if not alive:
             self.use(pod, 0, 0, 0)
+            self.set_answers(pod, False)
         self._tell(Change.POD_ALIVE, pod)
+
+    def set_answers(self, pod: int, answers: bool, served: float = 1.0) -> None:
+        """Whether its application answers, and which share of the requests it has CPU for."""
+        pods = self.pods
+        if pods.answers[pod] == answers and pods.served[pod] == served:
+            return
+        pods.answers[pod] = answers
+        pods.served[pod] = served
+        self._tell(Change.POD_ANSWERS, pod)
 
     def set_ready(self, pod: int, ready: bool) -> None:
         """Write the Ready condition of a pod."""

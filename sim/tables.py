@@ -251,6 +251,8 @@ class PodTable(_Columns):
     exists: Bools
     ready: Bools
     alive: Bools
+    answers: Bools  # its application answers requests (alive, started up, not stuck)
+    served: Floats  # share of the requests sent to it that it has the CPU to answer
     started: Bools  # its containers have been started on its node at least once
     reason: Ints8
     created_ms: Ints
@@ -280,6 +282,8 @@ class PodTable(_Columns):
         "exists": (np.bool_, False),
         "ready": (np.bool_, False),
         "alive": (np.bool_, False),
+        "answers": (np.bool_, False),
+        "served": (np.float64, 1.0),
         "started": (np.bool_, False),
         "reason": (np.int8, 0),
         "created_ms": (np.int64, NEVER),
