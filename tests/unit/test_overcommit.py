@@ -150,6 +150,16 @@ def test_a_plateau_delays_the_end():
     assert next_oom([short, long], 0, 100, 1000) == OomEvent(91, (1,), "node")
 
 
+def test_the_last_byte_before_a_plateau_may_be_the_one_too_many():
+    use = ContainerMemory(50, growth_b=1, growth_per_ms=1, until_ms=51, limit_b=100)
+    assert next_oom([use], 0, MUCH, MUCH) == OomEvent(51, (0,), "container limit")
+
+
+def test_growth_that_ends_now_is_over():
+    use = ContainerMemory(50, growth_b=1, growth_per_ms=1, until_ms=50, limit_b=100)
+    assert next_oom([use], 50, MUCH, MUCH) is None
+
+
 def test_highest_badness_dies_first_and_only_as_many_as_needed():
     uses = [
         ContainerMemory(400, adj=-997),  # 400 - 997 = -597
