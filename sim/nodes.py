@@ -11,7 +11,7 @@ Follows pkg/kubelet/cm/node_container_manager_linux.go and pkg/kubelet/nodestatu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY
@@ -88,7 +88,7 @@ class NodeShape:
 
 def shape(
     capacity: Resources,
-    reservation: Reservation = Reservation(),  # noqa: B008 - a frozen value
+    reservation: Reservation = Reservation(),
     *,
     max_pods: int = DEFAULT_MAX_PODS,
     price_usd_per_hour: float = 0.0,
@@ -119,17 +119,19 @@ def shape(
     )
 
 
-def machine_of(instance: InstanceType, max_pods: int | None, provider: Provider) -> Machine:
-    """The machine behind an instance type; `max_pods` None takes the provider's rule."""
-    machine = Machine(
-        cpu_m=instance.cpu_m,
-        memory_b=instance.memory_b,
-        enis=instance.enis,
-        ipv4_per_eni=instance.ipv4_per_eni,
-        shared_core=instance.shared_core,
-    )
-    pods = max_pods_of(provider, machine) if max_pods is None else max_pods
-    return Machine(**{**vars(machine), "max_pods": pods})
+def machine(
+    provider: Provider,
+    *,
+    cpu_m: int,
+    memory_b: int,
+    max_pods: int | None = None,
+    enis: int = 0,
+    ipv4_per_eni: int = 0,
+    shared_core: bool = False,
+) -> Machine:
+    """A machine under `provider`; `max_pods` None takes the provider's default."""
+    bare = Machine(cpu_m, memory_b, DEFAULT_MAX_PODS, enis, ipv4_per_eni, shared_core)
+    return replace(bare, max_pods=max_pods_of(provider, bare) if max_pods is None else max_pods)
 
 
 def capacity_of(instance: InstanceType, overhead: float | None = None) -> dict[str, int]:

@@ -1,0 +1,268 @@
+"""From a YAML file to a validated, frozen Scenario; every problem is found in one pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sim.behaviour import Behaviour, Distribution
+from sim.errors import Position, Problem, ScenarioError
+from sim.manifests import Manifests, load_manifests
+from sim.scenario import paths
+from sim.scenario.checks import findings, notices
+from sim.scenario.expressions import Expectation
+from sim.scenario.models import (
+    ArrivalForm,
+    ControlPlane,
+    Fault,
+    Kubelet,
+    Kubernetes,
+    Metadata,
+    Run,
+    ScenarioForm,
+    Scheduler,
+    Traffic,
+)
+from sim.scenario.pools import Pool, pool_of
+from sim.scenario.problems import Locate, path_of, problems_of
+from sim.yamls import dotted, load_documents
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A stream of Pods or Jobs: `manifests` holds the one object that each arrival makes."""
+
+    name: str
+    every: Distribution
+    runtime: Distribution
+    manifests: Manifests
+    start_ms: int = 0
+    until_ms: int | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything a run needs, validated. A value: `replace` makes another one."""
+
+    metadata: Metadata
+    run: Run
+    kubernetes: Kubernetes
+    scheduler: Scheduler
+    nodes: tuple[Pool, ...]
+    control_plane: ControlPlane
+    kubelet: Kubelet
+    manifests: Manifests
+    traffic: tuple[Traffic, ...]
+    behaviour: tuple[Behaviour, ...]
+    arrivals: tuple[Arrival, ...]
+    faults: tuple[Fault, ...]
+    expect: tuple[Expectation, ...]
+    source: Mapping[str, Any] = field(repr=False)  # as written, with overrides
+    path: Path | None = None
+    base: Path = Path()  # what relative paths of manifests start from
+    unmodelled: tuple[str, ...] = ()  # what it says and a run does not heed
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return self.metadata.name
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], base: Path | str = Path()) -> Scenario:
+        """The scenario that `data` describes; manifests are looked for under `base`."""
+        return _scenario(
+            copy.deepcopy(dict(data)), Path(base), None, lambda _: Position("scenario")
+        )
+
+    def replace(self, changes: Mapping[str, Any]) -> Scenario:
+        """A scenario with other values at these paths: `{"nodes[0].count": 12, "run.seed": 3}`."""
+        data = copy.deepcopy(dict(self.source))
+        name = str(self.path) if self.path else "scenario"
+        _apply(data, changes, name)
+        return _scenario(data, self.base, self.path, _nowhere(name))
+
+
+def load(path: Path | str, *, overrides: Mapping[str, str] | None = None) -> Scenario:
+    """The scenario in a YAML file, with values given as text (`--set path=value`) put in place.
+
+    ScenarioError holds every problem of the file and of the manifests it names.
+    """
+    path = Path(path)
+    documents = load_documents(path, dialect="scenario")
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        message = f"got {len(documents)} documents; expected one mapping, the scenario."
+        raise ScenarioError([Problem(Position(str(path)), message)])
+    document, changes = documents[0], _parsed(overrides or {}, str(path))
+    data = copy.deepcopy(document.data)
+    _apply(data, changes, str(path))
+    changed = [paths.parse_path(text) for text in changes]
+
+    def locate(at: paths.Path, *, key: bool = False) -> Position:
+        """Where a path stands in the file; what was overridden stands nowhere in it."""
+        if any(at[: len(path_)] == path_ for path_ in changed):
+            return Position(str(path))
+        return document.key_position(*at) if key else document.position(*at)
+
+    return _scenario(data, path.parent, path, locate)
+
+
+@cache
+def scenario_schema() -> dict[str, Any]:
+    """The format as JSON Schema (draft 2020-12), for editors and for messages."""
+    schema = ScenarioForm.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _nowhere(name: str) -> Locate:
+    """Positions in a scenario that stands in no file."""
+
+    def locate(path: paths.Path, *, key: bool = False) -> Position:
+        return Position(name)
+
+    return locate
+
+
+def _parsed(overrides: Mapping[str, str], name: str) -> dict[str, Any]:
+    problems, values = [], {}
+    for path, text in overrides.items():
+        try:
+            paths.parse_path(path)
+            values[path] = paths.parse_value(text)
+        except ValueError as error:
+            problems.append(_problem(error, path, name))
+    if problems:
+        raise ScenarioError(problems)
+    return values
+
+
+def _apply(data: dict[str, Any], changes: Mapping[str, Any], name: str) -> None:
+    problems = []
+    for path, value in changes.items():
+        try:
+            paths.set_at(data, paths.parse_path(path), copy.deepcopy(value))
+        except ValueError as error:
+            problems.append(_problem(error, path, name))
+    if problems:
+        raise ScenarioError(problems)
+
+
+def _problem(error: ValueError, path: str, name: str) -> Problem:
+    message, hint = (*error.args, "")[:2]
+    return Problem(Position(name), message, path, hint)
+
+
+def _scenario(data: dict[str, Any], base: Path, path: Path | None, locate: Locate) -> Scenario:
+    problems: list[Problem] = []
+    form, unsure = _validated(data, locate, problems)
+    manifests = _manifests(form, base, locate, problems, unsure)
+    arrivals = _arrivals(form, base, locate, problems, unsure)
+    pools = tuple(pool_of(pool) for pool in form.nodes)
+    problems += [
+        Problem(locate(at), message, dotted(at), hint)
+        for at, message, hint in findings(form, pools, manifests, unsure)
+    ]
+    if problems:
+        raise ScenarioError(problems)
+    return Scenario(
+        metadata=form.metadata,
+        run=form.run,
+        kubernetes=form.kubernetes,
+        scheduler=form.scheduler,
+        nodes=pools,
+        control_plane=form.control_plane,
+        kubelet=form.kubelet,
+        manifests=manifests,
+        traffic=form.traffic,
+        behaviour=tuple(entry.value() for entry in form.behaviour),
+        arrivals=arrivals,
+        faults=form.faults,
+        expect=form.expect,
+        source=data,
+        path=path,
+        base=base,
+        unmodelled=notices(form),
+    )
+
+
+def _validated(
+    data: dict[str, Any], locate: Locate, problems: list[Problem]
+) -> tuple[ScenarioForm, set[str]]:
+    """The form of `data`, without the sections that have problems, and their names."""
+    try:
+        return ScenarioForm.model_validate(data), set()
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    problems += problems_of(errors, scenario_schema(), locate)
+    unsure = {str(step) for details in errors for step in path_of(details)[:1]}
+    return ScenarioForm.model_validate(_REQUIRED | _sections(data, unsure)), unsure
+
+
+# Stands in for required sections that have problems, so that the others can still be checked.
+_REQUIRED: dict[str, Any] = {
+    "apiVersion": "sim/v1",
+    "kind": "Scenario",
+    "metadata": {"name": "unnamed"},
+    "run": {"duration": "1h"},
+}
+
+
+def _sections(data: dict[str, Any], unsure: set[str]) -> dict[str, Any]:
+    return {name: section for name, section in data.items() if str(name) not in unsure}
+
+
+def _manifests(
+    form: ScenarioForm, base: Path, locate: Locate, problems: list[Problem], unsure: set[str]
+) -> Manifests:
+    return _loaded(
+        [base / name for name in form.manifests], ("manifests",), locate, problems, unsure
+    )
+
+
+def _loaded(
+    files: list[Path], at: paths.Path, locate: Locate, problems: list[Problem], unsure: set[str]
+) -> Manifests:
+    """What the files hold; nothing, when they have problems, which join the others."""
+    try:
+        return load_manifests(files)
+    except ScenarioError as error:
+        problems += error.problems
+        unsure.add(str(at[0]))
+    except FileNotFoundError as error:
+        problems.append(Problem(locate(at), f"no file or directory {error.filename!r}."))
+        unsure.add(str(at[0]))
+    return load_manifests([])
+
+
+def _arrivals(
+    form: ScenarioForm, base: Path, locate: Locate, problems: list[Problem], unsure: set[str]
+) -> tuple[Arrival, ...]:
+    return tuple(
+        _arrival(arrival, i, base, locate, problems, unsure)
+        for i, arrival in enumerate(form.arrivals)
+    )
+
+
+def _arrival(
+    form: ArrivalForm,
+    index: int,
+    base: Path,
+    locate: Locate,
+    problems: list[Problem],
+    unsure: set[str],
+) -> Arrival:
+    at: paths.Path = ("arrivals", index, "template")
+    template = _loaded([base / form.template], at, locate, problems, unsure)
+    made = len(template.pods) + len(template.jobs)
+    if made != 1 and "arrivals" not in unsure:
+        message = f"{form.template} holds {made} Pods and Jobs; expected exactly one."
+        problems.append(Problem(locate(at), message, dotted(at)))
+    return Arrival(
+        form.name, form.every, form.runtime, template, form.start_ms, form.until_ms, form.count
+    )
