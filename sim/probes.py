@@ -69,7 +69,7 @@ class ContainerProbes:
     __slots__ = (
         "_deleting",
         "_draw",
-        "_first_trigger_effective",
+        "_first_trigger_counts",
         "_liveness",
         "_next_instance",
         "_readiness",
@@ -108,7 +108,8 @@ class ContainerProbes:
         self._startup = worker(spec.startup)
         self._liveness = worker(spec.liveness)
         self._readiness = worker(spec.readiness)
-        self._first_trigger_effective = first_trigger_effective
+        # A startup probe makes a result, and so a sync of its own: no race.
+        self._first_trigger_counts = first_trigger_effective or self._startup is not None
         self._deleting = False
         self._seen_running = False
         self._start_ms = self._visible_ms = 0
@@ -135,7 +136,7 @@ class ContainerProbes:
             self._see(*following)
 
     def pod_deleting(self, now_ms: int) -> None:
-        """The pod has a deletion time: no liveness probes any more; readiness goes on.
+        """The pod has a deletion time: no new instance, no liveness probes; readiness goes on.
 
         A startup probe that is still pending counts as passed at its next tick, whatever its
         initial delay (worker.go stores Success so that nothing kills the container again).
@@ -157,7 +158,8 @@ class ContainerProbes:
 
     def sync(self, now_ms: int) -> None:
         """The kubelet syncs the pod: a started container that is not ready is probed at once."""
-        if self._readiness and self.is_started and not self.is_ready:
+        lost = now_ms == self._visible_ms and not self._first_trigger_counts
+        if self._readiness and self.is_started and not self.is_ready and not lost:
             self._readiness.probe_at(now_ms, self._draw)
 
     def next_change(self) -> Change | None:
@@ -206,8 +208,6 @@ class ContainerProbes:
         self._start_ms, self._visible_ms = start_ms, visible_ms
         if self._startup:
             self._startup.begin(visible_ms, start_ms, stored=None)
-            if self._deleting:
-                self._startup.pass_next(visible_ms, self._draw)
 
     def _begin(self, now_ms: int) -> None:
         """The instance counts as started: liveness and readiness probes begin."""
@@ -218,8 +218,8 @@ class ContainerProbes:
             self.is_ready = True
             return
         self._readiness.begin(now_ms, self._start_ms, stored=False)
-        effective = self._first_trigger_effective or self._startup is not None
-        self._readiness.origin_ms = now_ms + (0 if effective else self._readiness.period_ms)
+        late_ms = 0 if self._first_trigger_counts else self._readiness.period_ms
+        self._readiness.restart_ticker(now_ms + late_ms)
 
     def _stop(self, now_ms: int) -> None:
         for worker in (self._startup, self._liveness, self._readiness):
@@ -252,6 +252,7 @@ class ProbeWorker:
         "delay_ms",
         "failure_chance",
         "failure_threshold",
+        "first_tick_ms",
         "last",
         "open_ms",
         "origin_ms",
@@ -264,7 +265,7 @@ class ProbeWorker:
     )
 
     def __init__(self, probe: Probe, origin_ms: int) -> None:
-        self.origin_ms = origin_ms
+        self.first_tick_ms = self.origin_ms = origin_ms
         self.period_ms = probe.period_ms
         self.delay_ms = probe.initial_delay_ms
         self.success_threshold = probe.success_threshold
@@ -310,11 +311,15 @@ class ProbeWorker:
     def probe_at(self, now_ms: int, draw: Draw) -> None:
         """One probe at `now_ms`, unless one has been made then, and a ticker that starts there."""
         self.settle(now_ms, draw)
-        self.origin_ms = now_ms
+        self.restart_ticker(now_ms)
 
     def probe_again_at(self, now_ms: int) -> None:
         """One probe more at `now_ms`, where one was just made, and a ticker that starts there."""
         self.origin_ms = self.since_ms = now_ms
+
+    def restart_ticker(self, at_ms: int) -> None:
+        """Tick at `at_ms` and every period after it, but not before the very first tick."""
+        self.origin_ms = max(at_ms, self.first_tick_ms)
 
     def next_result(self, draw: Draw) -> tuple[int, bool] | None:
         """When the stored result changes, and to what; None: never under this chance."""
