@@ -10,12 +10,14 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sim.clock import Clock
 from sim.labels import Labels, Selector
 from sim.nodes import NodeShape
+from sim.podcounts import PodCounts
 from sim.podspec import (
     CPU,
     DEFAULT_CPU_REQUEST_M,
@@ -64,9 +66,12 @@ class Change(IntEnum):
     NODE_READY = 12  # the Ready condition changed
     NODE_DOWN = 13
     NODE_UP = 14
+    OBJECT = 16  # a Deployment, ReplicaSet or Job; the id is a place in `changed_objects`
 
 
 Watcher = Callable[[Change, int], None]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 @dataclass(slots=True)
@@ -97,6 +102,7 @@ class Template:
     """A pod template with what the cluster derives from it once.
 
     `shape` numbers what the scheduler can see: templates of one shape are interchangeable to it.
+    `owner_selector` is that of the ReplicaSet that made the pods, `memo` what plugins derived.
     """
 
     __slots__ = (
@@ -105,10 +111,12 @@ class Template:
         "host_ports",
         "id",
         "limits",
+        "memo",
         "memory_b",
         "memory_limit_b",
         "nonzero_cpu_m",
         "nonzero_memory_b",
+        "owner_selector",
         "pod",
         "qos",
         "requests",
@@ -116,8 +124,17 @@ class Template:
         "unlimited_memory",
     )
 
-    def __init__(self, template_id: int, shape: int, pod: PodTemplate, nodes: NodeTable) -> None:
+    def __init__(
+        self,
+        template_id: int,
+        shape: int,
+        pod: PodTemplate,
+        nodes: NodeTable,
+        owner_selector: Selector | None = None,
+    ) -> None:
         spec = pod.spec
+        self.owner_selector = owner_selector
+        self.memo: dict[Any, Any] = {}
         self.id = template_id
         self.shape = shape
         self.pod = pod
@@ -136,6 +153,20 @@ class Template:
         self.unlimited_memory = any(MEMORY not in c.limits for c in spec.containers)
 
 
+class Versioned(dict[_K, _V]):
+    """A dictionary that counts its changes, so that what was derived from it can be told stale."""
+
+    version = 0
+
+    def __setitem__(self, key: _K, value: _V) -> None:
+        self.version += 1
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: _K) -> None:
+        self.version += 1
+        super().__delitem__(key)
+
+
 class Cluster:
     """All state of a run. Readers look at `nodes`, `pods` and the dictionaries; verbs write."""
 
@@ -150,16 +181,19 @@ class Cluster:
         self.deployments: dict[tuple[str, str], Deployment] = {}
         self.replicasets: dict[tuple[str, str], ReplicaSet] = {}
         self.jobs: dict[tuple[str, str], Job] = {}
-        self.services: dict[tuple[str, str], Service] = {}
+        self.services: Versioned[tuple[str, str], Service] = Versioned()
         self.budgets: dict[tuple[str, str], PodDisruptionBudget] = {}
         self.namespaces: dict[str, Labels] = {}
+        self.changed_objects: list[tuple[str, tuple[str, str]]] = []
         self.watchers: list[Watcher] = []
+        self.pod_counts = PodCounts(self.nodes, self.pods, self.templates)
         self.pods_log = array("i")  # nodes whose pods changed, in order
         self.nodes_log = array("i")  # nodes whose own properties changed, in order
         self.pending_max = 0
         self._pending = 0
         self._names: dict[int, str] = {}
         self._template_ids: dict[str, int] = {}
+        self._owned_ids: dict[tuple[int, int], int] = {}  # (template, owner) -> template
         self._shape_ids: dict[str, int] = {}
         self._owner_ids: dict[tuple[str, str, str], int] = {}
         self._workload_ids: dict[tuple[str, str, str], int] = {}
@@ -273,15 +307,16 @@ class Cluster:
 
     # Pods
 
-    def template(self, pod: PodTemplate) -> Template:
+    def template(self, pod: PodTemplate, owner_selector: Selector | None = None) -> Template:
         """The interned template of a pod."""
-        key = repr(pod)
+        key = repr((pod, owner_selector))
         known = self._template_ids.get(key)
         if known is not None:
             return self.templates[known]
-        shape_key = repr((pod.namespace, dict(sorted(pod.labels.items())), pod.spec))
+        labels = dict(sorted(pod.labels.items()))
+        shape_key = repr((pod.namespace, labels, pod.spec, owner_selector))
         shape = self._shape_ids.setdefault(shape_key, len(self._shape_ids))
-        template = Template(len(self.templates), shape, pod, self.nodes)
+        template = Template(len(self.templates), shape, pod, self.nodes, owner_selector)
         self._template_ids[key] = template.id
         self.templates.append(template)
         return template
@@ -311,6 +346,8 @@ class Cluster:
         pods = self.pods
         pod = pods._new_row()
         maker = self.owners[owner]
+        if maker.kind == "ReplicaSet":
+            template = self._owned(template, owner, maker)
         pods.template[pod] = template.id
         pods.owner[pod] = owner
         pods.serial[pod] = maker.made
@@ -324,6 +361,18 @@ class Cluster:
         self.pending_max = max(self.pending_max, self._pending)
         self._tell(Change.POD_CREATED, pod)
         return pod
+
+    def _owned(self, template: Template, owner: int, maker: Owner) -> Template:
+        """The template with its owner's selector, which the scheduler reads."""
+        known = self._owned_ids.get((template.id, owner))
+        if known is not None:
+            return self.templates[known]
+        replicaset = self.replicasets.get((maker.namespace, maker.name))
+        if replicaset is None:
+            return template
+        owned = self.template(template.pod, replicaset.selector)
+        self._owned_ids[template.id, owner] = owned.id
+        return owned
 
     def bind(self, pod: int, node: int) -> None:
         """Give the pod to the node; its requests count there from now on."""
@@ -399,6 +448,10 @@ class Cluster:
         if reason is not None:
             pods.reason[pod] = reason
             self._record(reason, Of.POD, pod)
+        node = int(pods.node[pod])
+        if node != UNBOUND and pods.ended_ms[pod] == NEVER:
+            self.pod_counts.add(self.pod_template(pod), node, -1)
+            self.pods_log.append(node)
         self._tell(Change.POD_DELETING, pod)
         if pods.node[pod] == UNBOUND or pods.phase[pod] >= Phase.SUCCEEDED:
             self.remove_pod(pod)
@@ -448,6 +501,50 @@ class Cluster:
                 pods.used_ms[pod] += passed_ms
         pods.cpu_since_ms[pod] = now_ms
 
+    # Objects of the controllers
+
+    def put_deployment(self, deployment: Deployment) -> None:
+        """Create a Deployment or replace its specification."""
+        self.deployments[deployment.namespace, deployment.name] = deployment
+        self.workload("Deployment", deployment.namespace, deployment.name)
+        self._object_changed("Deployment", (deployment.namespace, deployment.name))
+
+    def scale_deployment(self, namespace: str, name: str, replicas: int) -> None:
+        """Set `spec.replicas` of a Deployment."""
+        self.deployments[namespace, name].replicas = replicas
+        row = self.workload("Deployment", namespace, name)
+        self._record(Reason.SCALED, Of.WORKLOAD, row, replicas)
+        self._object_changed("Deployment", (namespace, name))
+
+    def put_replicaset(self, replicaset: ReplicaSet) -> None:
+        """Create a ReplicaSet; its pods report under its Deployment, if it has one."""
+        key = (replicaset.namespace, replicaset.name)
+        self.replicasets[key] = replicaset
+        workload = None
+        if replicaset.owner:
+            workload = self.workload("Deployment", replicaset.namespace, replicaset.owner)
+        self.owner("ReplicaSet", *key, workload)
+        self._object_changed("ReplicaSet", key)
+
+    def scale_replicaset(self, namespace: str, name: str, replicas: int) -> None:
+        """Set `spec.replicas` of a ReplicaSet."""
+        replicaset = self.replicasets[namespace, name]
+        replicaset.replicas = replicas
+        owner = self.owners[self.owner("ReplicaSet", namespace, name)]
+        self._record(Reason.SCALED, Of.WORKLOAD, owner.workload, replicas)
+        self._object_changed("ReplicaSet", (namespace, name))
+
+    def put_job(self, job: Job, workload: int | None = None) -> None:
+        """Create a Job that reports under `workload` (by default as itself)."""
+        key = (job.namespace, job.name)
+        self.jobs[key] = job
+        self.owner("Job", *key, workload)
+        self._object_changed("Job", key)
+
+    def _object_changed(self, kind: str, key: tuple[str, str]) -> None:
+        self.changed_objects.append((kind, key))
+        self._tell(Change.OBJECT, len(self.changed_objects) - 1)
+
     # What the sums rest on
 
     def occupy(self, pod: int, node: int) -> None:
@@ -472,6 +569,8 @@ class Cluster:
         table.nonzero_cpu_m[node] += sign * template.nonzero_cpu_m
         table.nonzero_memory_b[node] += sign * template.nonzero_memory_b
         table.pod_count[node] += sign
+        if self.pods.deleting_ms[pod] == NEVER:
+            self.pod_counts.add(template, node, sign)
         self.pods_log.append(node)
 
     def _release(self, pod: int) -> None:
@@ -503,7 +602,7 @@ class Cluster:
 
     def pod_template(self, pod: int) -> Template:
         """The template of a pod."""
-        return self.templates[self.pods.template[pod]]
+        return self.templates[int(self.pods.template[pod])]
 
     def pod_name(self, pod: int) -> str:
         """The pod's name: its own, or its owner's with Kubernetes' five-letter suffix."""
@@ -526,17 +625,6 @@ class Cluster:
             if pods.deleting_ms[pod] == NEVER and pods.phase[pod] < Phase.SUCCEEDED
         ]
 
-    def selected_owners(self, namespace: str, selector: Selector | None) -> list[int]:
-        """Owners in `namespace` whose current pods the selector picks (by their template)."""
-        if selector is None:
-            return []
-        return [
-            index
-            for index, owner in enumerate(self.owners)
-            if owner.namespace == namespace
-            and any(selector.matches(self.pod_template(pod).pod.labels) for pod in owner.pods)
-        ]
-
     # Checking
 
     def check(self) -> None:
@@ -548,6 +636,7 @@ class Cluster:
             if pods.node[pod] != UNBOUND and pods.ended_ms[pod] == NEVER
         ]
         self._check_sums(holders)
+        self.pod_counts.check()
         on_nodes = sorted(pod for node in range(len(table)) for pod in table.pods[node])
         assert on_nodes == holders, f"pods on nodes {on_nodes} are not the holders {holders}"
         for pod in range(len(pods)):

@@ -167,7 +167,7 @@ class NodeTable(_Columns):
 
     def taints(self, node: int) -> tuple[Taint, ...]:
         """Taints of a node, in order."""
-        return self.taint_sets[self.taint_set[node]]
+        return self.taint_sets[int(self.taint_set[node])]
 
     def label_column(self, key: str) -> _LabelColumn:
         """The values of one label over all nodes, kept up to date as nodes change."""

@@ -1,0 +1,96 @@
+"""What actors may ask for: values that say what shall be done, carried out elsewhere.
+
+Controllers return the first group (`sim.controlplane` carries them out with the upstream manner);
+the second group is done to a run from outside: faults, arrivals, a test's replay of a recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from sim.podspec import PodTemplate
+    from sim.workloads import Deployment, ReplicaSet
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePods:
+    """Make `count` pods of `template` for an owner."""
+
+    owner: int
+    template: PodTemplate
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePods:
+    """Set the deletionTimestamp of these pods, all in parallel."""
+
+    pods: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReplicaSet:
+    replicaset: ReplicaSet
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleReplicaSet:
+    namespace: str
+    name: str
+    replicas: int
+
+
+Action = CreatePods | DeletePods | CreateReplicaSet | ScaleReplicaSet
+
+
+@dataclass(frozen=True, slots=True)
+class FailNodes:
+    """Machines stop (crash) or lose contact with the control plane (partition)."""
+
+    nodes: tuple[int, ...]
+    mode: Literal["crash", "partition"] = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverNodes:
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDeployment:
+    namespace: str
+    name: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyDeployment:
+    """Create the Deployment, or replace its specification."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    pod: int
+
+
+@dataclass(frozen=True, slots=True)
+class CordonNodes:
+    nodes: tuple[int, ...]
+    unschedulable: bool = True
+
+
+OutsideAction = (
+    FailNodes | RecoverNodes | ScaleDeployment | ApplyDeployment | DeletePod | CordonNodes
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Something done from outside at a moment."""
+
+    at_ms: int
+    action: OutsideAction

@@ -1,0 +1,1 @@
+"""One reconcile function per file; `sim.catalog` lists them."""

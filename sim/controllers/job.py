@@ -1,0 +1,50 @@
+"""Job controller: keep up to `parallelism` pods going until `completions` have succeeded.
+
+Follows pkg/controller/job/job_controller.go (v1.34.1) for plain Jobs: a failed pod is replaced
+after 10 s, 20 s, 40 s ... up to 10 minutes since the last success. Back-off limits, indexes,
+failure policies and clean-up of finished Jobs are not modelled yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sim.actions import Action, CreatePods
+from sim.tables import Phase
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster
+
+Key = tuple[str, str]
+BACKOFF_MS = 10_000  # DefaultJobPodFailureBackOff
+MAX_BACKOFF_MS = 600_000  # MaxJobPodFailureBackOff
+
+
+def reconcile(key: Key, view: Cluster, now_ms: int) -> list[Action]:
+    """Create the pods that are missing, unless the back-off after a failure still runs."""
+    job = view.jobs.get(key)
+    if job is None:
+        return []
+    owner = view.owner("Job", *key)
+    phases = [int(view.pods.phase[pod]) for pod in view.owners[owner].pods]
+    active = len(view.active_pods(owner))
+    wanted = min(job.parallelism, job.completions - phases.count(Phase.SUCCEEDED))
+    if active >= wanted or now_ms < retry_ms(key, view):
+        return []
+    return [CreatePods(owner, job.template, wanted - active)]
+
+
+def retry_ms(key: Key, view: Cluster) -> int:
+    """When the next pod may be created: 10 s * 2^(n-1) after the last of n failures."""
+    pods = view.pods
+    mine = view.owners[view.owner("Job", *key)].pods
+    succeeded = [int(pods.ended_ms[p]) for p in mine if pods.phase[p] == Phase.SUCCEEDED]
+    since_ms = max(succeeded, default=-1)
+    failures = [
+        int(pods.ended_ms[p])
+        for p in mine
+        if pods.phase[p] == Phase.FAILED and pods.ended_ms[p] > since_ms
+    ]
+    if not failures:
+        return 0
+    return max(failures) + min(BACKOFF_MS << min(len(failures) - 1, 10), MAX_BACKOFF_MS)
