@@ -1,7 +1,7 @@
 """Scenarios: the format, how it is read and checked, and the value a run starts from."""
 
 from sim.scenario.expressions import Expectation
-from sim.scenario.loading import Arrival, Scenario, load, scenario_schema
+from sim.scenario.loading import Arrival, Scenario, load
 from sim.scenario.models import (
     ControlPlane,
     Fault,
@@ -13,6 +13,7 @@ from sim.scenario.models import (
     Traffic,
 )
 from sim.scenario.pools import Pool
+from sim.scenario.schema import scenario_schema
 
 __all__ = [
     "Arrival",

@@ -88,22 +88,20 @@ read_bytes = _reader(units.amount, BYTES_TEXT)
 read_duration_ms = _reader(_duration_ms, DURATION_TEXT)
 
 
-def _quantity_schema(description: str, *examples: str | int) -> WithJsonSchema:
-    return WithJsonSchema(
-        {"type": ["string", "number"], "description": description, "examples": list(examples)}
-    )
+def _quantity_schema(unit: str, *examples: str | int) -> WithJsonSchema:
+    """`unit` tells people, and sim.scenario.schema, what the integer behind the text counts."""
+    schema = {"type": ["string", "number"], "unit": unit, "examples": list(examples)}
+    if unit == "duration":
+        schema |= {"minimum": 0, "maximum": 0}  # of numbers, only 0 needs no unit
+    return WithJsonSchema(schema)
 
 
-CpuM = Annotated[
-    int, BeforeValidator(read_cpu_m), _quantity_schema("CPU: cores or millicores", "500m", 4)
-]
-Bytes = Annotated[
-    int, BeforeValidator(read_bytes), _quantity_schema("memory or storage", "512Mi", "16Gi")
-]
+CpuM = Annotated[int, BeforeValidator(read_cpu_m), _quantity_schema("cores", "500m", 4)]
+Bytes = Annotated[int, BeforeValidator(read_bytes), _quantity_schema("bytes", "512Mi", "16Gi")]
 DurationMs = Annotated[
     int,
     BeforeValidator(read_duration_ms),
-    _quantity_schema("duration, with a unit: ms, s, m, h, d", "30s", "1h30m"),
+    _quantity_schema("duration", "30s", "1h30m"),
 ]
 Integer = Annotated[int, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0)]
@@ -172,7 +170,7 @@ def _threshold(value: object) -> int | float:
 Threshold = Annotated[
     int | float,
     BeforeValidator(_threshold),
-    _quantity_schema("quantity, or percentage of capacity", "100Mi", "10%"),
+    _quantity_schema("bytes or percent of capacity", "100Mi", "10%"),
 ]
 
 
@@ -195,7 +193,7 @@ def _growth(value: object) -> tuple[int, int]:
 Growth = Annotated[
     tuple[int, int],
     BeforeValidator(_growth),
-    WithJsonSchema({"type": "string", "description": "bytes per time", "examples": ["2Mi/h"]}),
+    WithJsonSchema({"type": "string", "unit": "bytes per time", "examples": ["2Mi/h"]}),
 ]
 """(bytes, per how many milliseconds)."""
 

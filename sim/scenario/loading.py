@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,9 @@ from sim.scenario.models import (
 )
 from sim.scenario.pools import Pool, pool_of
 from sim.scenario.problems import Locate, path_of, problems_of
-from sim.yamls import dotted, load_documents
+from sim.scenario.schema import scenario_schema
+from sim.units import shown
+from sim.yamls import Document, dotted, read_documents
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ class Scenario:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], base: Path | str = Path()) -> Scenario:
         """The scenario that `data` describes; manifests are looked for under `base`."""
-        return _scenario(
-            copy.deepcopy(dict(data)), Path(base), None, lambda _: Position("scenario")
-        )
+        return _scenario(copy.deepcopy(dict(data)), Path(base), None, _nowhere("scenario"))
 
     def replace(self, changes: Mapping[str, Any]) -> Scenario:
         """A scenario with other values at these paths: `{"nodes[0].count": 12, "run.seed": 3}`."""
@@ -95,11 +94,8 @@ def load(path: Path | str, *, overrides: Mapping[str, str] | None = None) -> Sce
     ScenarioError holds every problem of the file and of the manifests it names.
     """
     path = Path(path)
-    documents = load_documents(path, dialect="scenario")
-    if len(documents) != 1 or not isinstance(documents[0].data, dict):
-        message = f"got {len(documents)} documents; expected one mapping, the scenario."
-        raise ScenarioError([Problem(Position(str(path)), message)])
-    document, changes = documents[0], _parsed(overrides or {}, str(path))
+    document, problems = _document(path)
+    changes = _parsed(overrides or {}, str(path))
     data = copy.deepcopy(document.data)
     _apply(data, changes, str(path))
     changed = [paths.parse_path(text) for text in changes]
@@ -110,14 +106,20 @@ def load(path: Path | str, *, overrides: Mapping[str, str] | None = None) -> Sce
             return Position(str(path))
         return document.key_position(*at) if key else document.position(*at)
 
-    return _scenario(data, path.parent, path, locate)
+    return _scenario(data, path.parent, path, locate, problems)
 
 
-@cache
-def scenario_schema() -> dict[str, Any]:
-    """The format as JSON Schema (draft 2020-12), for editors and for messages."""
-    schema = ScenarioForm.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+def _document(path: Path) -> tuple[Document, list[Problem]]:
+    """The one document of a scenario file, and what YAML itself makes of it."""
+    documents, problems = read_documents(path, dialect="scenario")
+    if len(documents) == 1 and isinstance(documents[0].data, dict):
+        return documents[0], problems
+    if not problems:
+        message = f"got {len(documents)} documents; expected one mapping, the scenario."
+        if len(documents) == 1:
+            message = f"got {shown(documents[0].data)}; expected a mapping, the scenario."
+        problems = [Problem(Position(str(path)), message)]
+    raise ScenarioError(problems)
 
 
 def _nowhere(name: str) -> Locate:
@@ -158,8 +160,14 @@ def _problem(error: ValueError, path: str, name: str) -> Problem:
     return Problem(Position(name), message, path, hint)
 
 
-def _scenario(data: dict[str, Any], base: Path, path: Path | None, locate: Locate) -> Scenario:
-    problems: list[Problem] = []
+def _scenario(
+    data: dict[str, Any],
+    base: Path,
+    path: Path | None,
+    locate: Locate,
+    problems: Sequence[Problem] = (),
+) -> Scenario:
+    problems = list(problems)
     form, unsure = _validated(data, locate, problems)
     manifests = _manifests(form, base, locate, problems, unsure)
     arrivals = _arrivals(form, base, locate, problems, unsure)
@@ -199,7 +207,9 @@ def _validated(
         return ScenarioForm.model_validate(data), set()
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    problems += problems_of(errors, scenario_schema(), locate)
+    known = {problem.position for problem in problems if problem.position.line}
+    found = problems_of(errors, scenario_schema(), locate)
+    problems += [problem for problem in found if problem.position not in known]
     unsure = {str(step) for details in errors for step in path_of(details)[:1]}
     return ScenarioForm.model_validate(_REQUIRED | _sections(data, unsure)), unsure
 

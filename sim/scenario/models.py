@@ -321,9 +321,9 @@ class ProbesForm(Model):
         alias="latency",
         description="CPU time one probe needs (default 1 ms: modelling choice).",
     )
-    liveness: FailureForm = Field(default=FailureForm(), description="Liveness probes.")
-    readiness: FailureForm = Field(default=FailureForm(), description="Readiness probes.")
-    startup: FailureForm = Field(default=FailureForm(), description="Startup probes.")
+    liveness: FailureForm = Field(default_factory=FailureForm, description="Liveness probes.")
+    readiness: FailureForm = Field(default_factory=FailureForm, description="Readiness probes.")
+    startup: FailureForm = Field(default_factory=FailureForm, description="Startup probes.")
 
     def value(self) -> behaviour.ProbeBehaviour:
         """The value the engine works with."""
@@ -465,13 +465,13 @@ class ScenarioForm(Model):
     kind: Literal["Scenario"] = Field(description="Always Scenario.")
     metadata: Metadata = Field(description="Name of the scenario.")
     run: Run = Field(description="How long, from when, and with which random numbers.")
-    kubernetes: Kubernetes = Field(default=Kubernetes(), description="Release.")
-    scheduler: Scheduler = Field(default=Scheduler(), description="Scheduler.")
+    kubernetes: Kubernetes = Field(default_factory=Kubernetes, description="Release.")
+    scheduler: Scheduler = Field(default_factory=Scheduler, description="Scheduler.")
     nodes: Annotated[tuple[PoolForm, ...], AfterValidator(_distinct)] = Field(
         default=(), description="Pools of nodes."
     )
-    control_plane: ControlPlane = Field(default=ControlPlane(), description="Control plane.")
-    kubelet: Kubelet = Field(default=Kubelet(), description="Delays on the nodes.")
+    control_plane: ControlPlane = Field(default_factory=ControlPlane, description="Control plane.")
+    kubelet: Kubelet = Field(default_factory=Kubelet, description="Delays on the nodes.")
     manifests: tuple[str, ...] = Field(
         default=(),
         description="Kubernetes YAML or JSON: files and directories, relative to this file.",

@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 class Locate(Protocol):
     """Where the value at a path stands in the file, or its key."""
 
-    def __call__(self, path: Path, *, key: bool = False) -> Position: ...
+    def __call__(self, path: Path, /, *, key: bool = False) -> Position: ...
 
 
 _EXPECTED = {
