@@ -53,13 +53,15 @@ def notices(form: ScenarioForm) -> tuple[str, ...]:
 
 
 def workload_names(manifests: Manifests) -> list[str]:
-    """Names by which `workload="..."` may call what the manifests make: 'Deployment/web'."""
+    """Full names of what the manifests make: 'shop/Deployment/web'."""
     kinds = {
         "Deployment": manifests.deployments,
         "ReplicaSet": manifests.replicasets,
         "Job": manifests.jobs,
     }
-    return sorted({f"{kind}/{item.name}" for kind, items in kinds.items() for item in items})
+    return sorted(
+        f"{item.namespace}/{kind}/{item.name}" for kind, items in kinds.items() for item in items
+    )
 
 
 def _traffic(form: ScenarioForm, manifests: Manifests) -> Iterator[Finding]:
@@ -99,7 +101,7 @@ def _expectations(
 
 
 def _labels(expectation: Expectation, valid: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
-    for label, value in expectation.labels:
+    for label, value in expectation.labels.items():
         names = valid.get(label)
         if names is None:
             continue
@@ -112,11 +114,14 @@ def _labels(expectation: Expectation, valid: dict[str, list[str]]) -> Iterator[t
 
 
 def _is_workload(value: str, names: list[str]) -> bool:
-    """'Deployment/web', 'web', or either after 'namespace/'."""
-    return any(value == name or value == name.rpartition("/")[2] for name in names) or any(
-        value.endswith(f"/{name}") or value.rpartition("/")[2] == name.rpartition("/")[2]
-        for name in names
-    )
+    """'web', 'Deployment/web', 'shop/web' or 'shop/Deployment/web'; a stream by its own name."""
+    last = value.rpartition("/")[2]
+    for name in names:
+        namespace, _, workload = name.partition("/")
+        plain = workload.rpartition("/")[2]
+        if value in (name, workload, plain, f"{namespace}/{plain}") or last == name:
+            return True
+    return value == "Pod"
 
 
 def _arrivals(form: ScenarioForm) -> Iterator[Finding]:

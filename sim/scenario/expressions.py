@@ -9,7 +9,8 @@ as fractions of one, times in seconds.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from sim import units
@@ -36,19 +37,9 @@ class Expectation:
 
     text: str
     name: str
-    labels: tuple[tuple[str, str], ...]
+    labels: Mapping[str, str] = field(hash=False)
     op: Operator
     value: float
-
-    def holds(self, measured: float) -> bool:
-        """Whether a measured value meets it; NaN (nothing was measured) never does."""
-        return {
-            ">=": measured >= self.value,
-            "<=": measured <= self.value,
-            ">": measured > self.value,
-            "<": measured < self.value,
-            "==": measured == self.value,
-        }[self.op]
 
 
 def parse_expectation(text: str) -> Expectation:
@@ -73,12 +64,12 @@ def parse_expectation(text: str) -> Expectation:
     )
 
 
-def _labels(text: str | None, row: SummaryName) -> tuple[tuple[str, str], ...]:
+def _labels(text: str | None, row: SummaryName) -> dict[str, str]:
     labels = dict(_label(part, row) for part in (text or "").split(",") if part.strip())
-    if row.needs_label and not labels:
-        kinds = " or ".join(f'{label}="..."' for label in row.labels)
-        raise ValueError(f"{row.name} needs a label; expected {row.name}{{{kinds}}}.")
-    return tuple(sorted(labels.items()))
+    if row.needs_label and len(labels) != 1:
+        kinds = " or ".join(f'{row.name}{{{label}="..."}}' for label in row.labels)
+        raise ValueError(f"{row.name} needs one label; expected {kinds}.")
+    return labels
 
 
 def _label(text: str, row: SummaryName) -> tuple[str, str]:
