@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sim.errors import did_you_mean
@@ -14,6 +14,7 @@ from sim.units import format_duration_ms
 
 if TYPE_CHECKING:
     from sim.manifests import Manifests
+    from sim.workloads import Deployment, Job, ReplicaSet
 
 Finding = tuple[Path, str, str]  # where, message, hint
 
@@ -32,6 +33,7 @@ def findings(
     if "manifests" not in unsure:
         yield from _traffic(form, manifests)
     if "nodes" not in unsure:
+        yield from _names_taken(pools, manifests)
         yield from _faults(form, pools, manifests)
     yield from _expectations(form, pools, manifests, unsure)
     yield from _arrivals(form)
@@ -54,9 +56,9 @@ def notices(form: ScenarioForm) -> tuple[str, ...]:
 
 def workload_names(manifests: Manifests) -> list[str]:
     """Full names of what the manifests make: 'shop/Deployment/web'."""
-    kinds = {
+    kinds: dict[str, Sequence[Deployment | ReplicaSet | Job]] = {
         "Deployment": manifests.deployments,
-        "ReplicaSet": manifests.replicasets,
+        "ReplicaSet": manifests.replica_sets,
         "Job": manifests.jobs,
     }
     return sorted(
@@ -69,6 +71,13 @@ def _traffic(form: ScenarioForm, manifests: Manifests) -> Iterator[Finding]:
     for i, traffic in enumerate(form.traffic):
         if traffic.key not in services:
             yield ("traffic", i, "service"), *_absent("Service", traffic.key, services)
+
+
+def _names_taken(pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Finding]:
+    for i, pool in enumerate(pools):
+        taken = [node.name for node in manifests.nodes if pool.has_node(node.name)]
+        if taken:
+            yield ("nodes", i, "pool"), f"the manifests have a node {taken[0]!r} too.", ""
 
 
 def _faults(form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Finding]:
@@ -87,8 +96,9 @@ def _expectations(
     form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests, unsure: set[str]
 ) -> Iterator[Finding]:
     valid: dict[str, list[str]] = {}
-    if "manifests" not in unsure:
+    if "traffic" not in unsure:
         valid["service"] = [traffic.key for traffic in form.traffic]
+    if "manifests" not in unsure:
         valid["namespace"] = _namespaces(manifests)
         if "arrivals" not in unsure:
             valid["workload"] = workload_names(manifests) + [a.name for a in form.arrivals]
@@ -137,7 +147,12 @@ def _services(manifests: Manifests) -> list[str]:
 
 
 def _namespaces(manifests: Manifests) -> list[str]:
-    objects = [*manifests.deployments, *manifests.replicasets, *manifests.jobs, *manifests.services]
+    objects = [
+        *manifests.deployments,
+        *manifests.replica_sets,
+        *manifests.jobs,
+        *manifests.services,
+    ]
     return sorted({"default", *(item.namespace for item in objects)})
 
 

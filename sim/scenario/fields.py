@@ -90,7 +90,11 @@ read_duration_ms = _reader(_duration_ms, DURATION_TEXT)
 
 def _quantity_schema(unit: str, *examples: str | int) -> WithJsonSchema:
     """`unit` tells people, and sim.scenario.schema, what the integer behind the text counts."""
-    schema = {"type": ["string", "number"], "unit": unit, "examples": list(examples)}
+    schema: dict[str, Any] = {
+        "type": ["string", "number"],
+        "unit": unit,
+        "examples": list(examples),
+    }
     if unit == "duration":
         schema |= {"minimum": 0, "maximum": 0}  # of numbers, only 0 needs no unit
     return WithJsonSchema(schema)

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from sim.behaviour import Behaviour, Distribution
-from sim.errors import Position, Problem, ScenarioError
-from sim.manifests import Manifests, load_manifests
+from sim.errors import Position, Problem, ScenarioError, did_you_mean
+from sim.manifests import Manifests, PodManifest, parse_object, read_manifests
+from sim.podspec import PodTemplate
 from sim.scenario import paths
 from sim.scenario.checks import findings, notices
 from sim.scenario.expressions import Expectation
@@ -32,17 +33,19 @@ from sim.scenario.pools import Pool, pool_of
 from sim.scenario.problems import Locate, path_of, problems_of
 from sim.scenario.schema import scenario_schema
 from sim.units import shown
-from sim.yamls import Document, dotted, read_documents
+from sim.workloads import Job
+from sim.yamls import Document, dotted, load_documents, read_documents
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A stream of Pods or Jobs: `manifests` holds the one object that each arrival makes."""
+    """A stream of equal Pods or, when `job` is set, of equal Jobs."""
 
     name: str
     every: Distribution
     runtime: Distribution
-    manifests: Manifests
+    template: PodTemplate
+    job: Job | None = None
     start_ms: int = 0
     until_ms: int | None = None
     count: int | None = None
@@ -170,7 +173,7 @@ def _scenario(
     problems = list(problems)
     form, unsure = _validated(data, locate, problems)
     manifests = _manifests(form, base, locate, problems, unsure)
-    arrivals = _arrivals(form, base, locate, problems, unsure)
+    arrivals = _arrivals(form, manifests, base, locate, problems)
     pools = tuple(pool_of(pool) for pool in form.nodes)
     problems += [
         Problem(locate(at), message, dotted(at), hint)
@@ -230,49 +233,70 @@ def _sections(data: dict[str, Any], unsure: set[str]) -> dict[str, Any]:
 def _manifests(
     form: ScenarioForm, base: Path, locate: Locate, problems: list[Problem], unsure: set[str]
 ) -> Manifests:
-    return _loaded(
-        [base / name for name in form.manifests], ("manifests",), locate, problems, unsure
-    )
+    """What the manifests hold, as far as they can be read."""
+    files = [
+        base / name
+        for i, name in enumerate(form.manifests)
+        if _exists(base / name, ("manifests", i), locate, problems)
+    ]
+    manifests, wrong = read_manifests(files)
+    problems += wrong
+    if wrong or len(files) < len(form.manifests):
+        unsure.add("manifests")
+    return manifests
 
 
-def _loaded(
-    files: list[Path], at: paths.Path, locate: Locate, problems: list[Problem], unsure: set[str]
-) -> Manifests:
-    """What the files hold; nothing, when they have problems, which join the others."""
+def _exists(file: Path, at: paths.Path, locate: Locate, problems: list[Problem]) -> bool:
     try:
-        return load_manifests(files)
-    except ScenarioError as error:
-        problems += error.problems
-        unsure.add(str(at[0]))
-    except FileNotFoundError as error:
-        problems.append(Problem(locate(at), f"no file or directory {error.filename!r}."))
-        unsure.add(str(at[0]))
-    return load_manifests([])
+        exists = file.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        exists = False
+    if not exists:
+        near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+        message = f"no file or directory {str(file)!r}."
+        problems.append(Problem(locate(at), message, dotted(at), did_you_mean(file.name, near)))
+    return exists
 
 
 def _arrivals(
-    form: ScenarioForm, base: Path, locate: Locate, problems: list[Problem], unsure: set[str]
-) -> tuple[Arrival, ...]:
-    return tuple(
-        _arrival(arrival, i, base, locate, problems, unsure)
-        for i, arrival in enumerate(form.arrivals)
-    )
-
-
-def _arrival(
-    form: ArrivalForm,
-    index: int,
+    form: ScenarioForm,
+    manifests: Manifests,
     base: Path,
     locate: Locate,
     problems: list[Problem],
-    unsure: set[str],
-) -> Arrival:
-    at: paths.Path = ("arrivals", index, "template")
-    template = _loaded([base / form.template], at, locate, problems, unsure)
-    made = len(template.pods) + len(template.jobs)
-    if made != 1 and "arrivals" not in unsure:
-        message = f"{form.template} holds {made} Pods and Jobs; expected exactly one."
-        problems.append(Problem(locate(at), message, dotted(at)))
+) -> tuple[Arrival, ...]:
+    found = []
+    for i, stream in enumerate(form.arrivals):
+        at: paths.Path = ("arrivals", i, "template")
+        if not _exists(base / stream.template, at, locate, problems):
+            continue
+        try:
+            found.append(_arrival(stream, _template(base / stream.template, manifests)))
+        except ScenarioError as error:
+            problems += error.problems
+    return tuple(found)
+
+
+def _arrival(form: ArrivalForm, made: PodManifest | Job) -> Arrival:
     return Arrival(
-        form.name, form.every, form.runtime, template, form.start_ms, form.until_ms, form.count
+        name=form.name,
+        every=form.every,
+        runtime=form.runtime,
+        template=made.template,
+        job=made if isinstance(made, Job) else None,
+        start_ms=form.start_ms,
+        until_ms=form.until_ms,
+        count=form.count,
     )
+
+
+def _template(file: Path, manifests: Manifests) -> PodManifest | Job:
+    """The Pod or Job that a file holds; its pods may name the manifests' priority classes."""
+    documents = load_documents(file, dialect="manifest")
+    parsed = [
+        parse_object(d.data, document=d, classes=manifests.priority_classes) for d in documents
+    ]
+    if len(parsed) == 1 and isinstance(parsed[0], PodManifest | Job):
+        return parsed[0]
+    message = "expected one Pod or one Job, the template of a stream of arrivals."
+    raise ScenarioError([Problem(Position(str(file)), message)])
