@@ -1,0 +1,237 @@
+"""The command line: `python -m sim run|validate|schema|list`.
+
+Exit codes: 0 all well, 1 an expectation of the scenario does not hold, 2 the input is wrong.
+Nothing heavy is imported before it is known to be needed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from sim import __version__
+from sim.errors import ScenarioError, SimError
+
+if TYPE_CHECKING:
+    from sim.engine import Progress
+    from sim.result import Result
+    from sim.scenario import Scenario
+
+EXPECTATION_FAILED = 1
+WRONG_INPUT = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="sim (strandline)")
+def main() -> None:
+    """What would this Kubernetes cluster do? A simulator that answers from your manifests.
+
+    \b
+    python -m sim run scenarios/zone-failure.yaml
+    python -m sim validate my-manifests/
+    """
+
+
+@main.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the scenario's.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory to write tables (Parquet), manifest.json and figures (PNG) to.",
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Another value for one field, such as nodes[0].count=12. Can be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the report.",
+)
+@click.option("--strict", is_flag=True, help="Refuse input that is not modelled.")
+@click.option("--quiet", is_flag=True, help="Print no report; failed expectations still show.")
+def run(
+    scenario: Path,
+    seed: int | None,
+    out: Path | None,
+    changes: tuple[str, ...],
+    form: Literal["text", "md", "json"],
+    strict: bool,
+    quiet: bool,
+) -> None:
+    """Run a scenario and report what happened."""
+    with _clear_errors():
+        loaded = _load(scenario, changes)
+        if strict:
+            _refuse_unmodelled(loaded)
+        _check_out(out)
+        result = _simulate(loaded, seed, show=not quiet)
+        if out is not None:
+            result.save(out)
+        if not quiet:
+            _print_report(result, form)
+        failed = [verdict for verdict in result.verdicts if not verdict.passed]
+        if failed:
+            for verdict in failed if quiet or form == "json" else []:
+                click.echo(f"expected {verdict.text}, got {verdict.value:.6g}", err=True)
+            sys.exit(EXPECTATION_FAILED)
+
+
+@main.command()
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--strict", is_flag=True, help="Refuse input that is not modelled.")
+def validate(paths: tuple[Path, ...], form: str, strict: bool) -> None:
+    """Check scenarios, manifest files and directories without running anything."""
+    from sim.validate import validate_paths
+
+    with _clear_errors():
+        reports = validate_paths(paths, strict=strict)
+        if form == "json":
+            click.echo(json.dumps([report.as_dict() for report in reports], indent=2))
+        else:
+            for report in reports:
+                click.echo(report.as_text())
+        if any(report.problems for report in reports):
+            sys.exit(WRONG_INPUT)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of scenarios, for editors."""
+    from sim.scenario import scenario_schema
+
+    click.echo(json.dumps(scenario_schema(), indent=2))
+
+
+@main.command(name="list")
+@click.argument(
+    "kind",
+    type=click.Choice(["filters", "scores", "controllers", "summary", "tables", "instances"]),
+)
+def list_(kind: str) -> None:
+    """Print what there is of a kind: plugins, summary names, tables, instance types."""
+    for line in _listing(kind):
+        click.echo(line)
+
+
+def _listing(kind: str) -> list[str]:
+    if kind == "summary":
+        from sim.schema import SUMMARY
+
+        return [f"{row.name:<22} {row.unit:<6} {row.meaning}" for row in SUMMARY.values()]
+    if kind == "tables":
+        from sim.schema import TABLES
+
+        return [f"{t.name:<10} {t.meaning}: {', '.join(t.names)}" for t in TABLES.values()]
+    if kind == "instances":
+        from sim import instances
+
+        return list(instances.names())
+    from sim import catalog
+
+    if kind == "controllers":
+        return [name for name, _ in catalog.CONTROLLERS]
+    if kind == "filters":
+        return list(catalog.FILTERS)
+    return [f"{name} (weight {weight})" for name, (_, weight) in catalog.SCORES.items()]
+
+
+# Parts of `run`
+
+
+def _load(path: Path, changes: tuple[str, ...]) -> Scenario:
+    from sim.scenario import load
+
+    overrides: dict[str, str] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{change!r} is not PATH=VALUE", param_hint="--set")
+        overrides[name] = value
+    return load(path, overrides=overrides)
+
+
+def _refuse_unmodelled(scenario: Scenario) -> None:
+    from sim.engine import unmodelled
+
+    found = unmodelled(scenario)
+    if found:
+        lines = "\n".join(f"  {name} ({count})" for name, count in found.items())
+        raise SimError(f"{scenario.name} uses what is not modelled:\n{lines}")
+
+
+def _check_out(out: Path | None) -> None:
+    """Say before the run, not after it, that its result cannot be written."""
+    if out is not None:
+        from sim.result import check_run_directory
+
+        check_run_directory(out)
+
+
+def _simulate(scenario: Scenario, seed: int | None, *, show: bool) -> Result:
+    from sim.engine import run as run_scenario
+
+    with _progress(scenario.name, show and sys.stderr.isatty()) as progress:
+        return run_scenario(scenario, seed=seed, progress=progress)
+
+
+@contextmanager
+def _progress(name: str, shown: bool) -> Iterator[Progress | None]:
+    """A bar with virtual time, on a terminal only."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from sim.units import format_duration_ms
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=1.0)
+
+        def update(now_ms: int, end_ms: int) -> None:
+            passed = f"{name}: {format_duration_ms(now_ms)} of {format_duration_ms(end_ms)}"
+            bar.update(task, completed=now_ms / end_ms, description=passed)
+
+        yield update
+
+
+def _print_report(result: Result, form: Literal["text", "md", "json"]) -> None:
+    if form == "text" and sys.stdout.isatty():
+        from sim.report import print_report
+
+        print_report(result)
+    else:
+        click.echo(result.report(form))
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Errors of the user's making become lines, not tracebacks; exit code 2."""
+    try:
+        yield
+    except ScenarioError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} problem{'s' if count != 1 else ''} found; nothing was run.", err=True)
+        sys.exit(WRONG_INPUT)
+    except (SimError, OSError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG_INPUT)

@@ -1,0 +1,389 @@
+"""A run: built from a scenario, let loose in virtual time, turned into a Result.
+
+Everything that is done to a run from outside (manifests, faults, a caller's own actions) is one
+list of timed actions; `Simulation.do` is the only place that carries them out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import sim
+from sim.actions import (
+    ApplyDeployment,
+    CordonNodes,
+    DeletePod,
+    FailNodes,
+    OutsideAction,
+    RecoverNodes,
+    ScaleDeployment,
+    Timed,
+)
+from sim.arrivals import STREAM_ANNOTATION, Stream
+from sim.availability import Availability
+from sim.catalog import CONTROLLERS, default_profile
+from sim.clock import Clock, Lane
+from sim.cluster import Cluster, Template
+from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
+from sim.controllers.taint_eviction import TaintEviction
+from sim.controlplane import ControlPlane, ControlPlaneSettings
+from sim.endpoints import Endpoints
+from sim.faults import timed_faults
+from sim.kubelet import Kubelet, PodTimes, pod_times
+from sim.nodes import DEFAULT_MAX_PODS, NodeShape
+from sim.outcome import Outcome
+from sim.podspec import PODS
+from sim.recorder import Recorder
+from sim.result import Result, RunInfo, frames_from_columns
+from sim.rng import Streams, Uniforms
+from sim.samples import Sampler
+from sim.scheduler import Scheduler
+from sim.traffic import Traffic
+from sim.workloads import Service
+
+if TYPE_CHECKING:
+    from simpy import Environment
+
+    from sim.manifests import Manifests, NodeManifest, PodManifest
+    from sim.scenario import Scenario
+
+Process = Callable[["Simulation"], Generator[Any, Any, Any]]
+Progress = Callable[[int, int], None]  # now_ms, end_ms
+
+SCHEDULER_LATENCY_MS = 10  # watch delay before the scheduler sees a pod; measured median of bind 20
+PROGRESS_STEPS = 100
+LIBRARIES = ("numpy", "pandas", "simpy", "duckdb")
+
+
+class Simulation:
+    """One run of a scenario. `env` is its SimPy environment, `cluster` its state.
+
+    Use `sim.run` unless you want to look inside, or to act in the middle of it.
+    """
+
+    def __init__(self, scenario: Scenario, *, seed: int | None = None) -> None:
+        self.scenario = scenario
+        self.seed = scenario.run.seed if seed is None else seed
+        self.end_ms = scenario.run.duration_ms
+        self.streams = Streams(self.seed)
+        self.cluster = Cluster(Clock(), Recorder())
+        self._notes: list[str] = []
+        self._build_actors()
+        self._add_nodes()
+        self._add_objects()
+        self._add_arrivals()
+        for timed in timed_faults(scenario.faults, self.cluster):
+            self.at(timed.at_ms, timed.action)
+        if scenario.run.warm_up_ms:
+            self.clock.at(scenario.run.warm_up_ms, Lane.SAMPLES, self._end_warm_up)
+        self.sampler = Sampler(
+            self.cluster, self.traffic, scenario.run.sample_ms, scenario.run.warm_up_ms
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the run."""
+        return self.cluster.clock
+
+    @property
+    def env(self) -> Environment:
+        """SimPy's environment; its time counts milliseconds."""
+        return self.clock.env
+
+    # Doing things to it
+
+    def at(self, at_ms: int, action: OutsideAction) -> None:
+        """Have `action` done at a moment."""
+        self.clock.at(at_ms, Lane.FAULTS, self.do, action)
+
+    def do(self, action: OutsideAction) -> None:
+        """Do it now."""
+        cluster = self.cluster
+        if isinstance(action, FailNodes):
+            for node in action.nodes:
+                cluster.fail_node(node, containers_die=action.mode == "crash")
+        elif isinstance(action, RecoverNodes):
+            for node in action.nodes:
+                cluster.recover_node(node)
+        elif isinstance(action, ApplyDeployment):
+            cluster.put_deployment(action.deployment)
+        elif isinstance(action, ScaleDeployment):
+            cluster.scale_deployment(action.namespace, action.name, action.replicas)
+        elif isinstance(action, CordonNodes):
+            for node in action.nodes:
+                cluster.set_unschedulable(node, action.unschedulable)
+        elif isinstance(action, DeletePod):
+            cluster.delete_pod(action.pod)
+
+    def process(self, process: Process) -> None:
+        """Run a caller's own SimPy process beside ours: a generator function of this object."""
+        self.env.process(process(self))
+
+    def run(self, *, progress: Progress | None = None) -> Result:
+        """Let time pass to the end, and look at the outcome."""
+        started = time.perf_counter()
+        steps = PROGRESS_STEPS if progress else 1
+        for step in range(1, steps + 1):
+            until_ms = self.end_ms * step // steps
+            if until_ms > self.clock.now_ms:
+                self.clock.run(until_ms)
+            if progress:
+                progress(self.clock.now_ms, self.end_ms)
+        return self._result(time.perf_counter() - started)
+
+    # Building
+
+    def _build_actors(self) -> None:
+        scenario, cluster, streams = self.scenario, self.cluster, self.streams
+        settings = scenario.control_plane
+        ideal = settings.ideal
+        self.availability = Availability(cluster)
+        self.scheduler = Scheduler(
+            cluster,
+            {"default-scheduler": default_profile()},
+            Uniforms(streams("scheduler/ties")),
+            tie_break=scenario.scheduler.tie_break,
+            latency_ms=0 if ideal else SCHEDULER_LATENCY_MS,
+            record=scenario.scheduler.record,
+        )
+        self.kubelet = Kubelet(cluster, streams, self._times_of, ideal=ideal)
+        self.lifecycle = NodeLifecycle(cluster, streams, self._lifecycle_settings())
+        self.taint_eviction = TaintEviction(cluster, ideal=ideal)
+        self.controlplane = ControlPlane(
+            cluster,
+            CONTROLLERS,
+            ControlPlaneSettings(qps=settings.qps, burst=settings.burst, ideal=ideal),
+        )
+        self.traffic = Traffic(cluster, self.kubelet.set_load)
+        self.endpoints = Endpoints(cluster, streams, self.traffic.publish, ideal=ideal)
+
+    def _lifecycle_settings(self) -> LifecycleSettings:
+        settings = self.scenario.control_plane
+        return LifecycleSettings(
+            monitor_period_ms=settings.node_monitor_period_ms,
+            monitor_grace_ms=settings.node_monitor_grace_period_ms,
+            eviction_rate_per_s=settings.node_eviction_rate,
+            secondary_eviction_rate_per_s=settings.secondary_node_eviction_rate,
+            large_cluster_threshold=settings.large_cluster_size_threshold,
+            unhealthy_zone_threshold=settings.unhealthy_zone_threshold,
+            qps=settings.qps,
+            burst=settings.burst,
+            ideal=settings.ideal,
+        )
+
+    def _times_of(self, template: Template) -> PodTimes:
+        """How the containers of a template behave, by the scenario's word."""
+        times = pod_times(
+            template,
+            self.scenario.behaviour,
+            self.scenario.kubelet,
+            serves_requests=self._serves_requests(template),
+        )
+        stream = template.pod.annotations.get(STREAM_ANNOTATION)
+        if stream is not None:
+            arrival = next(a for a in self.scenario.arrivals if a.name == stream)
+            times = replace(times, run=arrival.runtime)
+        return times
+
+    def _serves_requests(self, template: Template) -> bool:
+        """Whether requests with a CPU cost are sent to its pods."""
+        costly = {t.key for t in self.scenario.traffic if t.cpu_per_request_ms}
+        return any(
+            f"{service.namespace}/{service.name}" in costly and _selects(service, template)
+            for service in self.scenario.manifests.services
+        )
+
+    def _add_nodes(self) -> None:
+        for pool in self.scenario.nodes:
+            for index in range(pool.count):
+                self.cluster.add_node(
+                    pool.node_name(index),
+                    pool.shape,
+                    zone=pool.zone_of(index),
+                    pool=pool.name,
+                    labels=pool.node_labels(index),
+                    taints=pool.taints,
+                )
+        for node in self.scenario.manifests.nodes:
+            zone = node.labels.get("topology.kubernetes.io/zone", "")
+            self.cluster.add_node(
+                node.name,
+                shape_of(node),
+                zone=zone,
+                labels=node.labels,
+                taints=node.taints,
+                unschedulable=node.unschedulable,
+            )
+
+    def _add_objects(self) -> None:
+        cluster, manifests = self.cluster, self.scenario.manifests
+        for service in manifests.services:
+            cluster.services[service.namespace, service.name] = service
+        for budget in manifests.budgets:
+            cluster.budgets[budget.namespace, budget.name] = budget
+        for namespace in manifests.namespaces:
+            cluster.namespaces[namespace.name] = namespace.labels
+        for traffic in self.scenario.traffic:
+            namespace_, _, name = traffic.key.partition("/")
+            self.endpoints.watch(cluster.services[namespace_, name])
+            self.traffic.add((namespace_, name), traffic.rps, traffic.cpu_per_request_ms)
+        for deployment in manifests.deployments:
+            self.at(0, ApplyDeployment(replace(deployment)))
+        self.clock.at(0, Lane.FAULTS, self._add_pods)
+
+    def _add_pods(self) -> None:
+        """ReplicaSets and pods that nothing else in the manifests makes."""
+        manifests, cluster = self.scenario.manifests, self.cluster
+        made = {("Deployment", d.namespace, d.name) for d in manifests.deployments}
+        for replicaset in manifests.replica_sets:
+            if ("Deployment", replicaset.namespace, replicaset.owner) not in made:
+                cluster.put_replicaset(replace(replicaset, owner=""))
+            made.add(("ReplicaSet", replicaset.namespace, replicaset.name))
+        for pod in manifests.pods:
+            owner = (pod.owner_kind, pod.namespace, pod.owner_name)
+            if owner not in made and pod.phase not in ("Succeeded", "Failed"):
+                self._add_pod(pod)
+
+    def _add_pod(self, manifest: PodManifest) -> None:
+        cluster = self.cluster
+        owner = cluster.owner("Pod", manifest.namespace, manifest.name)
+        pod = cluster.create_pod(cluster.template(manifest.template), owner, manifest.name)
+        node = cluster.nodes.by_name.get(manifest.node_name)
+        if node is not None:
+            cluster.bind(pod, node)
+
+    def _add_arrivals(self) -> None:
+        self.arrivals = [
+            Stream(arrival, self.cluster, self.streams(f"arrivals/{arrival.name}"))
+            for arrival in self.scenario.arrivals
+        ]
+
+    # Ending
+
+    def _end_warm_up(self) -> None:
+        """Averages count from here."""
+        cluster, now_ms = self.cluster, self.clock.now_ms
+        pods = cluster.pods
+        self._settle_use()
+        for column in (pods.cpu_m_ms, pods.memory_b_s, pods.used_ms):
+            column[: len(pods)] = 0
+        cluster.nodes.down_ms[:] = 0
+        self.availability.restart()
+        for flow in self.traffic.flows.values():
+            flow.restart(now_ms)
+
+    def _settle_use(self) -> None:
+        pods = self.cluster.pods
+        for pod in pods.alive[: len(pods)].nonzero()[0].tolist():
+            self.cluster.settle_use(pod)
+
+    def _result(self, wall_s: float) -> Result:
+        self._settle_use()
+        self.availability.settle()
+        self.sampler.take()
+        outcome = Outcome(
+            self.cluster,
+            self.traffic,
+            self.availability,
+            self.sampler,
+            self.scheduler.decisions,
+            self.clock.now_ms,
+            self.scenario.run.warm_up_ms,
+        )
+        tables = frames_from_columns(outcome.tables())
+        return Result(tables, self.scenario.source, self._info(wall_s), self.scenario.expect)
+
+    def _info(self, wall_s: float) -> RunInfo:
+        scenario = self.scenario
+        names = [*self.cluster.nodes.names, *(o.name for o in self.cluster.owners)]
+        return RunInfo(
+            name=scenario.name,
+            seed=self.seed,
+            duration_s=self.clock.now_ms / 1000,
+            start=scenario.run.start.isoformat(),
+            kubernetes=scenario.kubernetes.version,
+            event_hash=self.cluster.recorder.hash(names),
+            warm_up_s=scenario.run.warm_up_ms / 1000,
+            question=question_of(scenario),
+            versions={"strandline": sim.__version__, **_versions()},
+            unmodelled=unmodelled(scenario),
+            notes=tuple(self._notes),
+            engine_events=self.clock.calls,
+            wall_s=wall_s,
+        )
+
+
+def run(
+    scenario: Scenario,
+    *,
+    seed: int | None = None,
+    processes: Sequence[Process] = (),
+    actions: Iterable[Timed] = (),
+    progress: Progress | None = None,
+) -> Result:
+    """Run a scenario: same scenario and seed, same result, byte for byte.
+
+    `processes` are generator functions of the Simulation, run as SimPy processes beside ours
+    (`yield simulation.env.timeout(60_000)` waits a minute); `actions` are done at their times.
+    """
+    simulation = Simulation(scenario, seed=seed)
+    for timed in actions:
+        simulation.at(timed.at_ms, timed.action)
+    for process in processes:
+        simulation.process(process)
+    return simulation.run(progress=progress)
+
+
+def shape_of(node: NodeManifest) -> NodeShape:
+    """The size of a node from a manifest: what it says, and no reservations beyond that."""
+    return NodeShape(
+        capacity=node.capacity,
+        allocatable=node.allocatable,
+        kubepods=node.capacity,
+        max_pods=node.allocatable.get(PODS, DEFAULT_MAX_PODS),
+        price_usd_per_hour=0.0,
+        instance_type=node.labels.get("node.kubernetes.io/instance-type", ""),
+    )
+
+
+def question_of(scenario: Scenario) -> str:
+    """The question in the comment that opens a scenario file, '' without one."""
+    if scenario.path is None:
+        return ""
+    try:
+        first = scenario.path.read_text(encoding="utf-8").split("\n", 1)[0]
+    except OSError:
+        return ""
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def _selects(service: Service, template: Template) -> bool:
+    return (
+        service.namespace == template.pod.namespace
+        and service.selector is not None
+        and service.selector.matches(template.pod.labels)
+    )
+
+
+def unmodelled(scenario: Scenario) -> dict[str, int]:
+    """What the inputs use and a run does not heed, with how often."""
+    manifests: Manifests = scenario.manifests
+    return {
+        **{f"kind {kind}": count for kind, count in sorted(manifests.unmodelled_kinds.items())},
+        **dict(sorted(manifests.unmodelled_fields.items())),
+        **dict.fromkeys(scenario.unmodelled, 1),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
