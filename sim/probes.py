@@ -136,7 +136,7 @@ class ContainerProbes:
             self._see(*following)
 
     def pod_deleting(self, now_ms: int) -> None:
-        """The pod has a deletion time: no new instance, no liveness probes; readiness goes on.
+        """The pod has a deletion time: no liveness probes any more; readiness goes on.
 
         A startup probe that is still pending counts as passed at its next tick, whatever its
         initial delay (worker.go stores Success so that nothing kills the container again).
@@ -208,6 +208,8 @@ class ContainerProbes:
         self._start_ms, self._visible_ms = start_ms, visible_ms
         if self._startup:
             self._startup.begin(visible_ms, start_ms, stored=None)
+            if self._deleting:
+                self._startup.pass_next(visible_ms, self._draw)
 
     def _begin(self, now_ms: int) -> None:
         """The instance counts as started: liveness and readiness probes begin."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.podspec import Container, Probe
-from sim.probes import Change, ContainerProbes, Premise
+from sim.probes import FAILING, Change, ContainerProbes, Premise
 
 KINDS = ("startup", "liveness", "readiness")  # the order of probes at one instant
 INITIAL = {"startup": "Unknown", "liveness": "Success", "readiness": "Failure"}
@@ -37,7 +37,7 @@ class StepProber:
     origin_ms: int
     first_trigger_effective: bool
     sync_on_change: bool
-    premise: Premise = Premise(1.0, 1.0, 1.0)
+    premise: Premise = FAILING
     workers: dict[str, Worker] = field(default_factory=dict)
     instance: int = 0
     start_ms: int = 0
@@ -253,7 +253,8 @@ def an_instant(rng):
 
 
 def a_history(rng):
-    verbs, now_ms, seen_from_ms, coming_ms, deleted = [], 0, None, None, False
+    verbs, now_ms, seen_from_ms, coming_ms = [], 0, None, None
+    deleted, starts_left = False, 1
     for _ in range(rng.randint(2, 25)):
         now_ms += rng.choice([0, 1000, 2000, an_instant(rng), rng.randint(0, 20_000)])
         if coming_ms is not None and coming_ms < now_ms:
@@ -265,7 +266,8 @@ def a_history(rng):
             verbs.append(("set_premise", now_ms, Premise(*chances)))
         elif verb == "sync":
             verbs.append(("sync", now_ms))
-        elif verb == "start" and coming_ms is None and not deleted:
+        elif verb == "start" and coming_ms is None and starts_left:
+            starts_left -= deleted
             coming_ms = now_ms + an_instant(rng)
             verbs.append(("instance_started", now_ms, coming_ms))
         elif verb == "exit" and (seen_from_ms is not None or coming_ms == now_ms):
@@ -276,7 +278,9 @@ def a_history(rng):
             verbs.append(("exited", now_ms))
         elif verb == "delete" and not deleted and rng.random() < 0.2:
             if seen_from_ms is not None and coming_ms is not None:
-                continue  # a pod that is being deleted gets no new instance
+                continue
+            # a pod that is being deleted gets no new instance, unless one is being started
+            starts_left = int(seen_from_ms is None and coming_ms is None)
             deleted = True
             verbs.append(("pod_deleting", now_ms))
     return verbs or [("sync", 0)]
