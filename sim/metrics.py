@@ -276,8 +276,7 @@ def _count_pods(scope: _Scope, objects: set[str]) -> int:
 
 
 def _or_end(times_s: pd.Series[float], end_s: float) -> Floats:
-    values: Floats = times_s.fillna(end_s).to_numpy()
-    return values
+    return np.asarray(times_s.fillna(end_s), dtype=np.float64)
 
 
 def _ratio(part: float, whole: float) -> float:

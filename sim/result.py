@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sim import expectations as _expectations
+from sim import metrics, plots, report
 from sim.errors import SimError, did_you_mean
 from sim.expectations import Verdict
+from sim.report.values import as_json
 from sim.schema import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.plots import Plots
     from sim.scenario import Expectation
 
 FORMAT = "sim-run/1"
@@ -114,15 +115,11 @@ class Result:
     @cached_property
     def summary(self) -> dict[str, float]:
         """Headline numbers by name (`sim.schema.SUMMARY`); shares are fractions of one."""
-        from sim.metrics import summary
-
-        return summary(self.tables, self.info)
+        return metrics.summary(self.tables, self.info)
 
     def lookup(self, name: str, **labels: str) -> float:
         """One summary number for what the labels select: `lookup("requested.cpu", zone="a")`."""
-        from sim.metrics import lookup
-
-        return lookup(self.tables, self.info, name, labels)
+        return metrics.lookup(self.tables, self.info, name, labels)
 
     def check(self, expectations: Iterable[Expectation]) -> list[Verdict]:
         """Whether further expectations hold, one verdict for each."""
@@ -148,22 +145,16 @@ class Result:
         return self.events[mine].reset_index(drop=True)
 
     @property
-    def plot(self) -> Plots:
+    def plot(self) -> plots.Plots:
         """Figures: `utilization(by="zone")`, `requests()`, `pods()`, `stranded()`."""
-        from sim.plots import Plots
-
-        return Plots(self)
+        return plots.Plots(self)
 
     def report(self, format: Literal["text", "md", "json"] = "text") -> str:
         """The report as plain text, Markdown or JSON."""
-        from sim.report import render
-
-        return render(self, format)
+        return report.render(self, format)
 
     def _repr_html_(self) -> str:
-        from sim.report import html_summary
-
-        return html_summary(self)
+        return report.html_summary(self)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(self.tables[name]):,} {name}" for name in ("nodes", "pods"))
@@ -229,23 +220,8 @@ def _frame(name: str, columns: Mapping[str, Sequence[Any]] | None) -> pd.DataFra
     lengths = {column: len(values) for column, values in given.items()}
     if len(set(lengths.values())) > 1:
         raise SimError(f"table {name}: columns differ in length: {lengths}")
-    series = {c.name: pd.Series(given[c.name], dtype=DTYPES[c.kind]) for c in table.columns}  # type: ignore[call-overload]
+    series = {c.name: pd.Series(given[c.name], dtype=DTYPES[c.kind]) for c in table.columns}
     return pd.DataFrame(series)
-
-
-def to_json(value: Any) -> str:
-    """Strict JSON, indented; NaN becomes null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _manifest(result: Result) -> dict[str, Any]:
@@ -270,10 +246,8 @@ def _write(result: Result, directory: Path, figures: bool) -> None:
             connection.execute(f"COPY frame TO {path} (FORMAT parquet, COMPRESSION zstd)")
             connection.unregister("frame")
     if figures:
-        from sim.plots import save_figures
-
-        save_figures(result, directory)
-    (directory / MANIFEST).write_text(to_json(_manifest(result)) + "\n", encoding="utf-8")
+        plots.save_figures(result, directory)
+    (directory / MANIFEST).write_text(as_json(_manifest(result)) + "\n", encoding="utf-8")
 
 
 def _read_tables(directory: Path) -> dict[str, pd.DataFrame]:
@@ -306,8 +280,6 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 
 def _check_replaceable(target: Path) -> None:
     """Only nothing, an empty directory, or a directory with a run and no other files may go."""
-    from sim.plots import FIGURES
-
     if not target.exists():
         return
     if not target.is_dir():
@@ -315,7 +287,11 @@ def _check_replaceable(target: Path) -> None:
     present = {path.name for path in target.iterdir()}
     if present:
         _read_manifest(target)
-    ours = {MANIFEST, *(f"{name}.parquet" for name in TABLES), *(f"{name}.png" for name in FIGURES)}
+    ours = {
+        MANIFEST,
+        *(f"{name}.parquet" for name in TABLES),
+        *(f"{name}.png" for name in plots.FIGURES),
+    }
     if present - ours:
         others = ", ".join(sorted(present - ours)[:3])
         raise SimError(f"{target}: holds {others}, which no run wrote; choose another directory")

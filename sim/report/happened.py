@@ -1,0 +1,189 @@
+"""The section on what happened when: node failures, detection, evictions, back to normal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sim.metrics import FAILING
+from sim.report.values import Grid, Section, many, moment, some, text_column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.result import Result
+
+GAP_S = 60.0  # events of one kind that are closer than this are told together
+REPLACED_S = 60.0  # a pod made this soon after an eviction replaces what was evicted
+FIRST_LINES, LAST_LINES = 14, 5  # what is told of a long story
+
+# event reason -> what is said of one and of several objects
+NODES = {
+    "NodeDown": ("node failed", "nodes failed"),
+    "NodeCutOff": ("node lost contact", "nodes lost contact"),
+    "NodeNotReady": ("node marked NotReady", "nodes marked NotReady"),
+    "NodeUp": ("node works again", "nodes work again"),
+    "NodeReady": ("node Ready again", "nodes Ready again"),
+    "RegisteredNode": ("node joined", "nodes joined"),
+    "RemovingNode": ("node left", "nodes left"),
+    "NodeNotSchedulable": ("node cordoned", "nodes cordoned"),
+    "NodeSchedulable": ("node uncordoned", "nodes uncordoned"),
+}
+PODS = {
+    "TaintManagerEviction": ("pod evicted by taint", "pods evicted by taint"),
+    "Evicted": ("pod evicted by the kubelet", "pods evicted by the kubelet"),
+    "Preempted": ("pod preempted", "pods preempted"),
+    "Preempting": ("pod preempted by the kubelet", "pods preempted by the kubelet"),
+}
+SERVICES = {
+    "RequestsFail": ("service begins to fail requests", "services begin to fail requests"),
+    "NoEndpoints": ("service has no ready endpoint", "services have no ready endpoint"),
+    "RequestsSucceed": (
+        "service answers all requests again",
+        "services answer all requests again",
+    ),
+}
+WORDS = NODES | PODS | SERVICES
+
+
+@dataclass(slots=True)
+class _Group:
+    """Events of one kind in one zone, close to each other in time."""
+
+    reason: str
+    begin_s: float
+    end_s: float
+    zone: str = ""
+    objects: dict[str, None] = field(default_factory=dict)  # in order, without repeats
+
+
+def happened(result: Result) -> Section:
+    """Failures and what followed, in order of time, and when all was well again."""
+    groups = _groups(result)
+    if not groups:
+        return Section("What happened", ())
+    lines = [(group.begin_s, group.end_s, _sentence(group, result)) for group in groups]
+    lines += _replacements(groups, result)
+    lines.sort(key=lambda line: line[0])
+    rows = [(_when(begin_s, end_s), sentence) for begin_s, end_s, sentence in lines]
+    if len(rows) > FIRST_LINES + LAST_LINES + 1:
+        left_out = len(rows) - FIRST_LINES - LAST_LINES
+        middle = ("...", f"{left_out} more; see the events table")
+        rows = [*rows[:FIRST_LINES], middle, *rows[-LAST_LINES:]]
+    grid = Grid((text_column("when"), text_column("what")), tuple(rows))
+    end = _ending(groups, lines, result)
+    return Section("What happened", (grid, end) if end else (grid,))
+
+
+def _groups(result: Result) -> list[_Group]:
+    events = result.events
+    rows = events[events["reason"].isin(list(WORDS)) & (events["t_s"] > 0)]
+    zones = dict(zip(result.nodes["node"], result.nodes["zone"], strict=True))
+    opened: dict[tuple[str, str], _Group] = {}
+    groups: list[_Group] = []
+    down: set[str] = set()
+    columns = (rows["t_s"], rows["reason"], rows["object"], rows["message"])
+    for at_s, reason, name, message in zip(*columns, strict=True):
+        if not _worth_telling(reason, name, message, down):
+            continue
+        zone = zones.get(name.removeprefix("Node/"), "") if reason in NODES else ""
+        group = opened.get((reason, zone))
+        if group is None or at_s - group.end_s > GAP_S:
+            group = opened[reason, zone] = _Group(reason, at_s, at_s, zone)
+            groups.append(group)
+        group.end_s = at_s
+        group.objects[name] = None
+    return groups
+
+
+def _worth_telling(reason: str, name: str, message: str, down: set[str]) -> bool:
+    """Leave out cancelled evictions and nodes that become Ready without having failed."""
+    if reason in FAILING:
+        down.add(name)
+    if reason == "NodeReady":
+        was_down = name in down
+        down.discard(name)
+        return was_down
+    return reason != "TaintManagerEviction" or message.startswith("Marking")
+
+
+def _sentence(group: _Group, result: Result) -> str:
+    amount = len(group.objects)
+    said = many(amount, *WORDS[group.reason])
+    if group.reason in PODS:
+        return f"{said}: {some(_workloads(list(group.objects), result.pods))}"
+    names = some([name.partition("/")[2] for name in group.objects])
+    zone = f"zone {group.zone}: " if group.zone else ""
+    return f"{zone}{said} ({names})"
+
+
+def _workloads(objects: list[str], pods: pd.DataFrame) -> list[str]:
+    """'Deployment/web ×6' for the pods named 'Pod/namespace/name', the most frequent first."""
+    names = {name.rpartition("/")[2] for name in objects}
+    rows = pods[pods["pod"].isin(names)]
+    owner = {
+        f"Pod/{n}/{p}": w
+        for n, p, w in zip(rows["namespace"], rows["pod"], rows["workload"], strict=True)
+    }
+    counts = Counter(owner.get(name, name.removeprefix("Pod/")) for name in objects)
+    return [f"{name} ×{times}" for name, times in counts.most_common()]
+
+
+def _replacements(groups: list[_Group], result: Result) -> list[tuple[float, float, str]]:
+    """When the pods that replaced evicted ones were ready, one line per wave of evictions."""
+    lines = []
+    for group in groups:
+        if group.reason in PODS:
+            lines += _replacement(group, result.pods)
+    return lines
+
+
+def _replacement(group: _Group, pods: pd.DataFrame) -> list[tuple[float, float, str]]:
+    names = {name.rpartition("/")[2] for name in group.objects}
+    owners = set(pods[pods["pod"].isin(names)]["workload"])
+    made = pods[
+        pods["workload"].isin(owners)
+        & pods["created_s"].between(group.begin_s, group.end_s + REPLACED_S)
+    ]
+    ready_s = made["ready_s"].dropna()
+    if not len(ready_s):
+        return []
+    amount = f"{len(ready_s):,} of {many(len(made), 'replacement')}"
+    if len(ready_s) == len(made):
+        amount = many(len(made), "replacement")
+    return [(float(ready_s.min()), float(ready_s.max()), f"{amount} ready")]
+
+
+def _ending(groups: list[_Group], lines: list[tuple[float, float, str]], result: Result) -> str:
+    """When everything was well again, or what is still wrong at the end."""
+    reasons = {group.reason for group in groups}
+    if not reasons & {*FAILING, *PODS, "RequestsFail", "NoEndpoints"}:
+        return ""
+    present = result.nodes[~result.nodes["node"].isin(_gone(result.events))]
+    wrong = [
+        (int((~present["ready"]).sum()), "node out of order", "nodes out of order"),
+        (int(result.summary["pending.end"]), "pod waiting for a node", "pods waiting for a node"),
+        (_short(result.workloads), "workload short of pods", "workloads short of pods"),
+    ]
+    said = [many(amount, one, several) for amount, one, several in wrong if amount]
+    if said:
+        return f"Not back to normal at the end: {', '.join(said)}."
+    return f"Back to normal at {moment(max(end_s for _, end_s, _ in lines))}."
+
+
+def _gone(events: pd.DataFrame) -> set[str]:
+    """Nodes whose last coming or going was a going."""
+    rows = events[events["reason"].isin(["RegisteredNode", "RemovingNode"])]
+    last = dict(zip(rows["object"], rows["reason"], strict=True))
+    return {name.removeprefix("Node/") for name, why in last.items() if why == "RemovingNode"}
+
+
+def _short(workloads: pd.DataFrame) -> int:
+    watched = workloads[workloads["availability"].notna()]
+    return int((watched["ready"] < watched["minimum"]).sum())
+
+
+def _when(begin_s: float, end_s: float) -> str:
+    begin, end = moment(begin_s), moment(end_s)
+    return begin if begin == end else f"{begin} to {end}"
