@@ -6,6 +6,8 @@ pkg/scheduler/apis/config/v1/default_plugins.go (v1.34.1).
 
 from __future__ import annotations
 
+from sim.controllers import deployment, job, replicaset
+from sim.controlplane import Reconcile
 from sim.evaluation import Profile
 from sim.extend import FilterPlugin, ScorePlugin
 from sim.plugins.node_affinity import NodeAffinity
@@ -14,6 +16,7 @@ from sim.plugins.node_ports import NodePorts
 from sim.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
 from sim.plugins.node_resources_fit import NodeResourcesFit
 from sim.plugins.node_unschedulable import NodeUnschedulable
+from sim.plugins.pod_topology_spread import PodTopologySpread
 from sim.plugins.taint_toleration import TaintToleration
 
 FILTERS: dict[str, type[FilterPlugin]] = {
@@ -23,15 +26,24 @@ FILTERS: dict[str, type[FilterPlugin]] = {
     "NodeAffinity": NodeAffinity,
     "NodePorts": NodePorts,
     "NodeResourcesFit": NodeResourcesFit,
+    "PodTopologySpread": PodTopologySpread,
 }
 
 # name -> (plugin, default weight)
 SCORES: dict[str, tuple[type[ScorePlugin], int]] = {
     "TaintToleration": (TaintToleration, 3),
     "NodeAffinity": (NodeAffinity, 2),
+    "PodTopologySpread": (PodTopologySpread, 2),
     "NodeResourcesFit": (NodeResourcesFit, 1),
     "NodeResourcesBalancedAllocation": (NodeResourcesBalancedAllocation, 1),
 }
+
+# kind of object -> its reconcile function
+CONTROLLERS: tuple[tuple[str, Reconcile], ...] = (
+    ("Deployment", deployment.reconcile),
+    ("ReplicaSet", replicaset.reconcile),
+    ("Job", job.reconcile),
+)
 
 
 def default_profile(scheduler_name: str = "default-scheduler") -> Profile:

@@ -44,7 +44,7 @@ class Reads(IntFlag):
 
     NODE = 1  # labels, taints, allocatable and the like of that node
     PODS_ON_NODE = 2  # pods on that node
-    PODS_ANYWHERE = 4  # pods on other nodes too: everything is asked again when a pod moves
+    PODS_ANYWHERE = 4  # pods on other nodes too: all is asked again when a pod (or `stamp`) moves
     FEASIBLE_SET = 8  # a score that looks at which nodes are feasible
 
 
@@ -122,6 +122,22 @@ class Normalizes(Protocol):
 
     def normalize(self, scores: Scores) -> Scores:
         """The scores of the feasible nodes, brought to 0..100."""
+
+
+@runtime_checkable
+class Concerns(Protocol):
+    """A plugin that knows without looking at the nodes when it has nothing to say."""
+
+    def concerns(self, pod: Template, cluster: Cluster) -> bool:
+        """False: it will SKIP this pod until a node or a Service changes."""
+
+
+@runtime_checkable
+class Stamps(Protocol):
+    """A plugin that reads PODS_ANYWHERE but can tell when what it reads has not moved."""
+
+    def stamp(self, pod: Template, cluster: Cluster) -> Any:
+        """Equal stamps, equal answers, as long as no node and no Service changes."""
 
 
 class Controller(Protocol):

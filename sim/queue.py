@@ -72,6 +72,8 @@ class SchedulingQueue:
 
     def something_changed(self, now_ms: int) -> bool:
         """Move every unschedulable pod to activeQ or backoffQ; whether there was any."""
+        if not self.unschedulable:
+            return False
         moved, self.unschedulable = self.unschedulable, {}
         for pod in moved:
             self._move(self.entries[pod], now_ms)

@@ -15,10 +15,10 @@ import numpy as np
 
 from sim.clock import Lane
 from sim.cluster import Change, Cluster, Template
-from sim.evaluation import INFEASIBLE, Evaluation, Profile
+from sim.evaluation import INFEASIBLE, Answer, Evaluation, Profile, answer
 from sim.queue import FLUSH_INTERVAL_MS, Entry, SchedulingQueue
 from sim.recorder import Of, Reason
-from sim.tables import UNBOUND
+from sim.tables import UNBOUND, Ints32
 
 if TYPE_CHECKING:
     from sim.rng import Uniforms
@@ -88,34 +88,46 @@ class Scheduler:
         self._flush_due = False
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
         self._last_message: dict[int, str] = {}
+        self._nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
         cluster.watchers.append(self.on_change)
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take in new pods; wake the waiting ones when something may have made room."""
         if change == Change.POD_CREATED:
             template = self.cluster.pod_template(object_id)
-            if template.pod.spec.scheduler_name in self.profiles:
+            spec = template.pod.spec
+            if spec.scheduler_name in self.profiles and not spec.scheduling_gates:
                 priority = template.pod.spec.priority
                 self.queue.add(object_id, priority, self.cluster.clock.now_ms)
                 self._wake()
+        elif change == Change.POD_BOUND:
+            self._forget(object_id)
         elif change == Change.POD_REMOVED and self.cluster.pods.node[object_id] == UNBOUND:
             self._forget(object_id)
-        elif (
-            change in WAKING
-            and self.queue.unschedulable
-            and self.queue.something_changed(self.cluster.clock.now_ms)
-        ):
+        elif change in WAKING and self.queue.something_changed(self.cluster.clock.now_ms):
             self._wake()
 
     def schedule_one(self, entry: Entry) -> Bind | Unschedulable:
         """Where the pod goes, or why nowhere."""
         template = self.cluster.pod_template(entry.pod)
-        evaluation = self.evaluate(template)
-        node, score, ties = self._select(evaluation)
+        found = self.ask(entry.pod, template)
+        node, score, ties = self._select(found.total)
         if node == UNBOUND:
-            return Unschedulable(entry.pod, self._message(evaluation))
-        feasible = len(evaluation.feasible()) if self.decisions else 0
+            return Unschedulable(entry.pod, self._message(found))
+        feasible = len(found.feasible()) if self.decisions else 0
         return Bind(entry.pod, node, score, ties, feasible)
+
+    def ask(self, pod: int, template: Template) -> Answer:
+        """What all nodes say to the pod, now, beside the pods that are nominated to them."""
+        evaluation = self.evaluate(template)
+        if not self._nominated:
+            return Answer(evaluation, evaluation.total, {})
+        nominated: dict[int, list[int]] = {}
+        for other, node in self._nominated.items():
+            priority = self.cluster.pod_template(other).pod.spec.priority
+            if other != pod and priority >= template.pod.spec.priority:
+                nominated.setdefault(node, []).append(other)
+        return answer(evaluation, nominated, self._nominated.get(pod))
 
     def evaluate(self, template: Template) -> Evaluation:
         """The answer of all nodes to this pod, as of now."""
@@ -127,6 +139,14 @@ class Scheduler:
             self._evaluations[key] = evaluation
         evaluation.refresh()
         return evaluation
+
+    def nominate(self, pod: int, node: int) -> None:
+        """Keep room on the node for the pod, against pods of its priority or lower."""
+        self._nominated[pod] = node
+
+    def withdraw(self, pod: int) -> None:
+        """The pod is no longer nominated to a node."""
+        self._nominated.pop(pod, None)
 
     # The cycle
 
@@ -146,7 +166,6 @@ class Scheduler:
                 self._wait(entry, outcome)
 
     def _bind(self, outcome: Bind) -> None:
-        self._forget(outcome.pod)
         self._note(outcome.pod, outcome.node, outcome.feasible, outcome.ties, outcome.score)
         self.cluster.bind(outcome.pod, outcome.node)
 
@@ -176,12 +195,12 @@ class Scheduler:
 
     def _forget(self, pod: int) -> None:
         self.queue.remove(pod)
+        self._nominated.pop(pod, None)
         self._last_message.pop(pod, None)
 
-    def _select(self, evaluation: Evaluation) -> tuple[int, int, int]:
+    def _select(self, total: Ints32) -> tuple[int, int, int]:
         """The node among the best, its score, and how many shared it."""
-        total = evaluation.total
-        if evaluation.rejection is not None or not len(total):
+        if not len(total):
             return UNBOUND, INFEASIBLE, 0
         if self._tie_break == "first":
             node = int(total.argmax())
@@ -195,12 +214,12 @@ class Scheduler:
         node = int(best[self._draw.below(len(best))] if len(best) > 1 else best[0])
         return node, score, len(best)
 
-    def _message(self, evaluation: Evaluation) -> str:
+    def _message(self, found: Answer) -> str:
         """kube-scheduler's words: reasons counted over nodes, sorted as text."""
         nodes = len(self.cluster.nodes.ids())
         if nodes == 0:
             return "no nodes available to schedule pods"
-        counts = evaluation.reasons()
+        counts = found.reasons()
         reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
         return f"0/{nodes} nodes are available: {reasons}."
 

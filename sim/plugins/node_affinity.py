@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, OnlyNodes, Reads, Scores, Verdict, Whys
+from sim.extend import (
+    MAX_SCORE,
+    SKIP,
+    Code,
+    NodeIds,
+    OnlyNodes,
+    Reads,
+    Rejection,
+    Scores,
+    Verdict,
+    Whys,
+)
 from sim.labels import Requirement
 from sim.podspec import NodeSelectorTerm, PreferredTerm
 from sim.tables import ABSENT, Bools
@@ -46,18 +57,14 @@ class NodeAffinity:
         names = named_nodes(required)
         if names is None:
             return None
+        if not names:
+            return Rejection(Verdict(Code.UNRESOLVABLE, ("pod affinity terms conflict",)))
         ids = sorted(cluster.nodes.by_name[n] for n in names if n in cluster.nodes.by_name)
         return OnlyNodes(np.array(ids, np.int64))
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """ENFORCED or OWN where a rule is not met."""
-        spec = pod.pod.spec
-        own = np.ones(len(nodes), np.bool_)
-        for key, value in spec.node_selector.items():
-            own &= holds(Requirement(key, "In", (value,)), cluster, nodes)
-        if spec.required_affinity is not None:
-            own &= any_term(spec.required_affinity, cluster, nodes)
-        whys = np.where(own, 0, OWN).astype(np.int32)
+        whys = np.where(meets_own_rules(pod, cluster, nodes), 0, OWN).astype(np.int32)
         if self.added_required is not None:
             whys[~any_term(self.added_required, cluster, nodes)] = ENFORCED
         return whys
@@ -81,6 +88,17 @@ class NodeAffinity:
         """100 * n / max; all 0 when max is 0."""
         most = int(scores.max(initial=0))
         return scores if most == 0 else MAX_SCORE * scores // most
+
+
+def meets_own_rules(pod: Template, cluster: Cluster, nodes: NodeIds) -> Bools:
+    """Whether each node meets the pod's nodeSelector and required node affinity."""
+    spec = pod.pod.spec
+    met = np.ones(len(nodes), np.bool_)
+    for key, value in spec.node_selector.items():
+        met &= holds(Requirement(key, "In", (value,)), cluster, nodes)
+    if spec.required_affinity is not None:
+        met &= any_term(spec.required_affinity, cluster, nodes)
+    return met
 
 
 def named_nodes(terms: tuple[NodeSelectorTerm, ...] | None) -> set[str] | None:

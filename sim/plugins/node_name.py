@@ -29,7 +29,8 @@ class NodeName:
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """1 on every node but the named one."""
-        return (nodes != cluster.nodes.by_name.get(state, NOWHERE)).astype(np.int32)
+        whys: Whys = (nodes != cluster.nodes.by_name.get(state, NOWHERE)).astype(np.int32)
+        return whys
 
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """The one reason there is."""

@@ -187,4 +187,5 @@ def _taken(cluster: Cluster, row: int, nodes: NodeIds) -> Ints:
         return table.nonzero_cpu_m[nodes]
     if row == MEMORY_ROW:
         return table.nonzero_memory_b[nodes]
-    return table.requested[row, nodes]
+    requested: Ints = table.requested[row, nodes]
+    return requested

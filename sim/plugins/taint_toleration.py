@@ -32,16 +32,8 @@ class TaintToleration:
         return None
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
-        """Which taint of which set stops the pod: 1 + set * MAX_TAINTS + place in the set."""
-        tolerations = pod.pod.spec.tolerations
-        sets = cluster.nodes.taint_set[nodes]
-        answers = np.zeros(len(cluster.nodes.taint_sets), np.int32)
-        for index in _distinct(sets):
-            taints = cluster.nodes.taint_sets[index]
-            place = first_untolerated(taints, tolerations)
-            if place is not None:
-                answers[index] = 1 + index * MAX_TAINTS + place
-        return answers[sets]
+        """Which taint of which set stops the pod."""
+        return taint_places(pod, cluster, nodes)
 
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """Names the first untolerated taint."""
@@ -71,6 +63,21 @@ class TaintToleration:
         if most == 0:
             return np.full_like(scores, MAX_SCORE)
         return MAX_SCORE - MAX_SCORE * scores // most
+
+
+def taint_places(pod: Template, cluster: Cluster, nodes: NodeIds) -> Whys:
+    """Per node 0 or, for the first hard taint that the pod does not tolerate, 1 + its place.
+
+    The place is that of the node's set of taints * MAX_TAINTS + that within the set.
+    """
+    tolerations = pod.pod.spec.tolerations
+    sets = cluster.nodes.taint_set[nodes]
+    answers = np.zeros(len(cluster.nodes.taint_sets), np.int32)
+    for index in _distinct(sets):
+        place = first_untolerated(cluster.nodes.taint_sets[index], tolerations)
+        if place is not None:
+            answers[index] = 1 + index * MAX_TAINTS + place
+    return answers[sets]
 
 
 def first_untolerated(taints: Iterable[Taint], tolerations: Iterable[Toleration]) -> int | None:

@@ -1,0 +1,291 @@
+"""PodTopologySpread: spread the pods a selector picks evenly over zones, nodes, racks.
+
+Follows pkg/scheduler/framework/plugins/podtopologyspread/{filtering,scoring,common,plugin}.go and
+plugins/helper/spread.go (v1.34.1). A pod without constraints of its own gets those of the profile,
+over the pods of its Services and of its ReplicaSet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Verdict, Whys
+from sim.labels import Requirement, Selector
+from sim.plugins.node_affinity import meets_own_rules
+from sim.plugins.taint_toleration import taint_places
+from sim.podspec import SpreadConstraint
+from sim.tables import ABSENT, Bools, Floats, Ints, Ints32
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster, Template
+    from sim.podcounts import Counts
+    from sim.podspec import PodTemplate
+
+HOSTNAME = "kubernetes.io/hostname"
+ZONE = "topology.kubernetes.io/zone"
+SYSTEM_DEFAULTS = (
+    SpreadConstraint(HOSTNAME, 3, "ScheduleAnyway", None),
+    SpreadConstraint(ZONE, 5, "ScheduleAnyway", None),
+)
+TOO_SKEWED, NO_KEY = 1, 2
+WRONG = "node(s) didn't match pod topology spread constraints"
+VERDICTS = {
+    TOO_SKEWED: Verdict(Code.UNSCHEDULABLE, (WRONG,)),
+    NO_KEY: Verdict(Code.UNRESOLVABLE, (f"{WRONG} (missing required label)",)),
+}
+IGNORED = -1  # the raw score of a node that lacks a key; others are >= 0
+Action = Literal["DoNotSchedule", "ScheduleAnyway"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constraint:
+    """A constraint with what it means for every node, as long as no node changes.
+
+    `slot` is 0 where the node lacks the key, else 1 + the id of its value. A node is `counted` when
+    the policies let its pods count. `pods` is None for the empty selector, which counts nothing.
+    """
+
+    rule: SpreadConstraint
+    slot: Ints32
+    empty_slot: int  # of the value "", 0 when no node has it
+    slots: int
+    counted: Bools
+    pods: Counts | None
+    picks_itself: bool
+
+    def per_node(self) -> Ints32:
+        """How many pods the selector picks on each node."""
+        if self.pods is None:
+            return np.zeros(len(self.slot), np.int32)
+        return self.pods.per_node[: len(self.slot)]
+
+    def per_slot(self, among: Bools) -> Ints:
+        """How many pods the selector picks under each value, over the counted nodes `among`."""
+        if self.pods is None:
+            return np.zeros(self.slots, np.int64)
+        return per_slot(self.slot[among], self.per_node()[among], self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The constraints of one kind of a pod, and the nodes that carry all their keys."""
+
+    stamp: tuple[int, int]
+    constraints: tuple[Constraint, ...]
+    has_keys: Bools
+
+
+@dataclass(frozen=True)
+class PodTopologySpread:
+    """`defaults` are for pods without constraints; those of the system are laxer about labels."""
+
+    defaults: tuple[SpreadConstraint, ...] = SYSTEM_DEFAULTS
+    system_defaulted: bool = True
+
+    name: ClassVar[str] = "PodTopologySpread"
+    reads: ClassVar[Reads] = (
+        Reads.NODE | Reads.PODS_ON_NODE | Reads.PODS_ANYWHERE | Reads.FEASIBLE_SET
+    )
+
+    # Filter
+
+    def prefilter(self, pod: Template, cluster: Cluster) -> Any:
+        """Per hard constraint the verdict by slot, computed from the counts of all nodes."""
+        resolved = self._resolved(pod, cluster, "DoNotSchedule")
+        if not resolved.constraints:
+            return SKIP
+        return [(c.slot, whys_by_slot(c, resolved.has_keys)) for c in resolved.constraints]
+
+    def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
+        """What the first constraint that is not met says."""
+        whys = np.zeros(len(nodes), np.int32)
+        for slot, by_slot in reversed(state):
+            answer = by_slot[slot[nodes]]
+            whys = np.where(answer != 0, answer, whys)
+        return whys
+
+    def verdict(self, why: int, cluster: Cluster) -> Verdict:
+        """Skew can be helped by removing pods, a missing label cannot."""
+        return VERDICTS[why]
+
+    # Both
+
+    def concerns(self, pod: Template, cluster: Cluster) -> bool:
+        """Whether the pod has constraints, its own or by default."""
+        return any(self._rules(pod, cluster))
+
+    def stamp(self, pod: Template, cluster: Cluster) -> Any:
+        """Moves when one of the counted pods does."""
+        soft = self._resolved(pod, cluster, "ScheduleAnyway").constraints
+        hard = self._resolved(pod, cluster, "DoNotSchedule").constraints
+        return tuple(c.pods.version if c.pods else 0 for c in (*hard, *soft))
+
+    # Score
+
+    def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Any:
+        """Per soft constraint: slots, counts, weight; and which nodes are ignored."""
+        resolved = self._resolved(pod, cluster, "ScheduleAnyway")
+        if not resolved.constraints or not len(nodes):
+            return SKIP
+        every = np.ones(len(resolved.has_keys), np.bool_)
+        ranked = resolved.has_keys if self._needs_keys(pod) else every
+        kept = nodes[ranked[nodes]]
+        terms = [_term(c, kept, ranked) for c in resolved.constraints]
+        return ranked, terms
+
+    def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
+        """Sum of count * weight + maxSkew - 1, rounded half away from zero; fewer is better."""
+        ranked, terms = state
+        total = np.zeros(len(nodes))
+        for constraint, counts, weight in terms:
+            slot = constraint.slot[nodes]
+            count = counts[nodes] if constraint.rule.topology_key == HOSTNAME else counts[slot]
+            share = count * weight + float(constraint.rule.max_skew - 1)
+            total += np.where(slot > 0, share, 0.0)
+        return np.where(ranked[nodes], round_half_away(total), IGNORED)
+
+    def normalize(self, scores: Scores) -> Scores:
+        """100 * (max + min - s) / max; 100 everywhere when max is 0, 0 where ignored."""
+        ranked = scores != IGNORED
+        most = int(scores.max(initial=0, where=ranked))
+        if most == 0:
+            return np.where(ranked, MAX_SCORE, 0).astype(np.int64)
+        least = int(scores.min(initial=most, where=ranked))
+        return np.where(ranked, MAX_SCORE * (most + least - scores) // most, 0)
+
+    # Constraints
+
+    def _needs_keys(self, pod: Template) -> bool:
+        return bool(pod.pod.spec.spread) or not self.system_defaulted
+
+    def _resolved(self, pod: Template, cluster: Cluster, action: Action) -> Resolved:
+        """The pod's constraints with this action; kept until a node or a Service changes."""
+        stamp = (len(cluster.nodes_log), cluster.services.version)
+        key = (self, action)
+        known: Resolved | None = pod.memo.get(key)
+        if known is None or known.stamp != stamp:
+            known = pod.memo[key] = self._resolve(pod, cluster, action, stamp)
+        return known
+
+    def _resolve(
+        self, pod: Template, cluster: Cluster, action: Action, stamp: tuple[int, int]
+    ) -> Resolved:
+        rules = [(r, s) for r, s in self._rules(pod, cluster) if r.when_unsatisfiable == action]
+        every = cluster.nodes.exists[: len(cluster.nodes)].copy()
+        has_keys = every.copy()
+        for rule, _ in rules:
+            has_keys &= cluster.nodes.label_column(rule.topology_key)[: len(every)] != ABSENT
+        constraints = tuple(_constraint(pod, cluster, r, s, every) for r, s in rules)
+        return Resolved(stamp, constraints, has_keys)
+
+    def _rules(
+        self, pod: Template, cluster: Cluster
+    ) -> Iterator[tuple[SpreadConstraint, Selector | None]]:
+        """Own constraints, else the defaults if something selects the pod."""
+        if pod.pod.spec.spread:
+            for rule in pod.pod.spec.spread:
+                yield rule, with_label_keys(rule, pod.pod)
+        elif self.defaults:
+            selector = default_selector(pod, cluster)
+            if selector.requirements:
+                for rule in self.defaults:
+                    yield rule, selector
+
+
+def with_label_keys(rule: SpreadConstraint, pod: PodTemplate) -> Selector | None:
+    """The constraint's selector, narrowed to the pod's own values of `matchLabelKeys`."""
+    if rule.selector is None:
+        return None
+    extra = [
+        Requirement(k, "In", (pod.labels[k],)) for k in rule.match_label_keys if k in pod.labels
+    ]
+    return replace(rule.selector, requirements=(*rule.selector.requirements, *extra))
+
+
+def default_selector(pod: Template, cluster: Cluster) -> Selector:
+    """All requirements of the Services that pick the pod and of its ReplicaSet."""
+    found: dict[Requirement, None] = {}
+    for (namespace, _), service in sorted(cluster.services.items()):
+        selector = service.selector if namespace == pod.pod.namespace else None
+        if selector is not None and selector.matches(pod.pod.labels):
+            found.update(dict.fromkeys(selector.requirements))
+    if pod.owner_selector is not None:
+        found.update(dict.fromkeys(pod.owner_selector.requirements))
+    return Selector(tuple(found))
+
+
+def whys_by_slot(constraint: Constraint, has_keys: Bools) -> Whys:
+    """Per slot whether a further pod would skew the spread too much."""
+    rule = constraint.rule
+    among = has_keys & constraint.counted
+    totals = constraint.per_slot(among)
+    known = np.bincount(constraint.slot[among], minlength=constraint.slots) > 0
+    enough = int(known.sum()) >= (rule.min_domains or 1)
+    least = int(totals[known].min()) if enough else 0
+    skew = totals + int(constraint.picks_itself) - least
+    whys = np.where(skew > rule.max_skew, TOO_SKEWED, 0).astype(np.int32)
+    whys[0] = NO_KEY
+    return whys
+
+
+def _term(constraint: Constraint, kept: NodeIds, ranked: Bools) -> tuple[Constraint, Any, float]:
+    """The constraint, its counts (per node for the host name, else per slot) and its weight."""
+    if constraint.rule.topology_key == HOSTNAME:
+        return constraint, constraint.per_node(), _weight(len(kept))
+    # A node without the key has the value "" here, as in Go, where a missing label reads as "".
+    slot = constraint.slot
+    if constraint.empty_slot:
+        slot = np.where(slot == 0, np.int32(constraint.empty_slot), slot)
+    size = int(np.count_nonzero(np.bincount(slot[kept], minlength=constraint.slots)))
+    among = ranked & constraint.counted
+    counts = per_slot(slot[among], constraint.per_node()[among], constraint.slots)
+    return constraint, counts, _weight(size)
+
+
+def _weight(size: int) -> float:
+    """topologyNormalizingWeight: many values must not drown few."""
+    return math.log(size + 2)
+
+
+def _constraint(
+    pod: Template,
+    cluster: Cluster,
+    rule: SpreadConstraint,
+    selector: Selector | None,
+    every: Bools,
+) -> Constraint:
+    column = cluster.nodes.label_column(rule.topology_key)
+    nodes = np.arange(len(every))
+    counted = every.copy()
+    if rule.node_affinity_policy == "Honor":
+        counted &= meets_own_rules(pod, cluster, nodes)
+    if rule.node_taints_policy == "Honor":
+        counted &= taint_places(pod, cluster, nodes) == 0
+    empty = selector is None or not selector.requirements
+    return Constraint(
+        rule=rule,
+        slot=column[: len(every)] - np.int32(ABSENT),
+        empty_slot=column.id_of("") - ABSENT,
+        slots=len(column.values) + 1,
+        counted=counted,
+        pods=None
+        if empty or selector is None
+        else cluster.pod_counts.of(pod.pod.namespace, selector),
+        picks_itself=selector is not None and selector.matches(pod.pod.labels),
+    )
+
+
+def per_slot(slot: Ints32, counts: Ints32, slots: int) -> Ints:
+    """Sums of `counts` by slot (float64 sums of integers this small are exact)."""
+    return np.bincount(slot, weights=counts, minlength=slots).astype(np.int64)
+
+
+def round_half_away(values: Floats) -> Scores:
+    """Go's math.Round for values >= 0."""
+    whole = np.trunc(values)
+    return (whole + (values - whole >= 0.5)).astype(np.int64)
