@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sim.errors import did_you_mean
+from sim.instances import instance
 from sim.scenario.expressions import Expectation
 from sim.scenario.models import Fault, ScenarioForm
 from sim.scenario.paths import Path
@@ -46,6 +47,13 @@ def notices(form: ScenarioForm) -> tuple[str, ...]:
         for name in ("members", "zones")
         if name in form.control_plane.model_fields_set
     ]
+    for i, pool in enumerate(form.nodes):
+        kind = instance(pool.instance_type) if pool.instance_type else None
+        if kind and pool.region and pool.price_per_hour is None and not kind.has_price(pool.region):
+            known = next(iter(kind.prices_usd_per_hour))
+            found.append(
+                f"nodes[{i}].region: no prices of {pool.region}, those of {known} are used"
+            )
     end_ms = form.run.duration_ms
     for i, fault in enumerate(form.faults):
         if fault.at_ms >= end_ms:
@@ -99,7 +107,8 @@ def _expectations(
     if "traffic" not in unsure:
         valid["service"] = [traffic.key for traffic in form.traffic]
     if "manifests" not in unsure:
-        valid["namespace"] = _namespaces(manifests)
+        if not form.arrivals:  # what arrives may live anywhere
+            valid["namespace"] = _namespaces(manifests)
         if "arrivals" not in unsure:
             valid["workload"] = workload_names(manifests) + [a.name for a in form.arrivals]
     if "nodes" not in unsure:
@@ -147,13 +156,8 @@ def _services(manifests: Manifests) -> list[str]:
 
 
 def _namespaces(manifests: Manifests) -> list[str]:
-    objects = [
-        *manifests.deployments,
-        *manifests.replica_sets,
-        *manifests.jobs,
-        *manifests.services,
-    ]
-    return sorted({"default", *(item.namespace for item in objects)})
+    made = {name.partition("/")[0] for name in workload_names(manifests)}
+    return sorted({"default", *made, *(pod.namespace for pod in manifests.pods)})
 
 
 def _zones(pools: tuple[Pool, ...], manifests: Manifests) -> list[str]:

@@ -236,8 +236,10 @@ class LognormalForm(Model):
     """Lognormal by its median and either its 99th percentile or its sigma."""
 
     median_ms: PositiveMs = Field(alias="median")
-    p99_ms: DurationMs | None = Field(default=None, alias="p99")
-    sigma: Number | None = None
+    p99_ms: DurationMs | None = Field(
+        default=None, alias="p99", description="99 of 100 are not longer."
+    )
+    sigma: Number | None = Field(default=None, description="Deviation of the logarithm.")
 
     @model_validator(mode="after")
     def _one_spread(self) -> LognormalForm:
@@ -270,6 +272,8 @@ class UniformForm(Model):
 
 
 class NamedLognormal(Model):
+    """A lognormal distribution under its name."""
+
     lognormal: LognormalForm
 
     def value(self) -> behaviour.Distribution:
@@ -277,6 +281,8 @@ class NamedLognormal(Model):
 
 
 class NamedUniform(Model):
+    """A uniform distribution under its name."""
+
     uniform: UniformForm
 
     def value(self) -> behaviour.Distribution:
@@ -286,7 +292,7 @@ class NamedUniform(Model):
 class EmpiricalForm(Model):
     """Observed durations, drawn with replacement."""
 
-    empirical: tuple[DurationMs, ...] = Field(min_length=1)
+    empirical: tuple[DurationMs, ...] = Field(min_length=1, description="The observations.")
 
     def value(self) -> behaviour.Distribution:
         return behaviour.Empirical(self.empirical)

@@ -30,7 +30,7 @@ from sim.scenario.models import (
     Traffic,
 )
 from sim.scenario.pools import Pool, pool_of
-from sim.scenario.problems import Locate, path_of, problems_of
+from sim.scenario.problems import Locate, in_order, path_of, problems_of
 from sim.scenario.schema import scenario_schema
 from sim.units import shown
 from sim.workloads import Job
@@ -180,7 +180,7 @@ def _scenario(
         for at, message, hint in findings(form, pools, manifests, unsure)
     ]
     if problems:
-        raise ScenarioError(problems)
+        raise ScenarioError(in_order(problems))
     return Scenario(
         metadata=form.metadata,
         run=form.run,

@@ -42,9 +42,19 @@ _BOUNDS = {
 
 
 def problems_of(errors: list[ErrorDetails], schema: Schema, locate: Locate) -> list[Problem]:
-    """One problem per error, in the order of their positions."""
-    problems = [_problem(error, schema, locate) for error in errors]
-    return sorted(problems, key=lambda p: (p.position.file, p.position.line, p.position.column))
+    """One problem per error."""
+    return [_problem(error, schema, locate) for error in errors]
+
+
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """Problems file by file, as the files come first, and from the top of each."""
+    files = list(dict.fromkeys(problem.position.file for problem in problems))
+
+    def place(problem: Problem) -> tuple[int, int, int]:
+        position = problem.position
+        return files.index(position.file), position.line, position.column
+
+    return sorted(problems, key=place)
 
 
 def path_of(error: ErrorDetails) -> Path:
