@@ -1,0 +1,421 @@
+"""The kubelets of all nodes: pods start, run, end and are taken down where they are bound.
+
+One actor, driven by what the cluster tells and by its own timed events. A pod with one container,
+without probes, crashes or a leak has no state here beyond its columns and costs about three events;
+the others are in `sim.containers`. CPU and memory of nodes are in `sim.pressure`.
+
+A kubelet that is cut off from the control plane goes on with what it knows; what it would write is
+written when the node is back. Modelling choices: a container answers until it exits; a restart in
+place takes no time beyond its start-up; a start is seen by the relist that its duration includes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sim.backoff import Backoff, next_look_ms
+from sim.clock import Lane
+from sim.cluster import Change
+from sim.containers import KILLED, Containers, ContainerStatus, Run, Runs, claim
+from sim.podtimes import Draws, Plan, PodTimes, pod_times
+from sim.pressure import Claim, Pressure
+from sim.recorder import Of, Reason
+from sim.rng import Uniforms
+from sim.tables import NEVER, Phase
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster, Template
+    from sim.overcommit import VictimPolicy
+    from sim.rng import Streams
+
+__all__ = ["Kubelet", "PodTimes", "pod_times"]
+
+BACKOFF = Backoff()
+RELIST_MS = 1_000  # pkg/kubelet/kubelet.go genericPlegRelistPeriod, and the sync ticker's period
+
+
+@dataclass(slots=True)
+class _Kubelet:
+    """One node's kubelet."""
+
+    phase_ms: int  # of its relists and of its ticker
+    up: bool = True
+    connected: bool = True
+    booted_ms: int | None = None  # None: long before the run
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it runs and hears of what the control plane wants."""
+        return self.up and self.connected
+
+
+class Kubelet:
+    """All kubelets of a cluster."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        streams: Streams,
+        times: Callable[[Template], PodTimes],
+        *,
+        victim_policy: VictimPolicy | None = None,
+        backoff: Backoff = BACKOFF,
+        ideal: bool = False,
+    ) -> None:
+        """`times` says how long things take for the pods of a template; asked once for each.
+
+        `ideal`: a kubelet sees at once what happens, and no retry comes later than it may.
+        """
+        self.cluster = cluster
+        self._clock = cluster.clock
+        self._times = times
+        self._seed = streams.seed
+        self._ideal = ideal
+        self._draws = Draws(streams)
+        self._crash_draw = Uniforms(streams("kubelet/crashloop"))
+        self._pressure = Pressure(cluster, self._oom_kill, self._affected, victim_policy)
+        probe_draw = Uniforms(streams("kubelet/probes"))
+        self._containers = Containers(cluster, self, self._pressure, probe_draw, backoff)
+        self._kubelets: list[_Kubelet] = []
+        self._plans: dict[int, Plan] = {}
+        self._claims: dict[int, Claim] = {}  # by template: of its pods without state
+        self._runs: dict[int, Runs] = {}
+        self._generations: dict[int, int] = {}  # of pods whose earlier events are void
+        self._starting: dict[int, int] = {}  # pod -> when its kubelet sees it
+        self._terminating: dict[int, None] = {}  # pods that have been sent TERM
+        self._unsent_starts: dict[int, None] = {}  # what kubelets could not write yet
+        self._unsent_ends: dict[int, int] = {}
+        self._handlers = self._handlers_by_change()
+        for node in range(len(cluster.nodes)):
+            self._node_added(node)
+        cluster.watchers.append(self.on_change)
+
+    def on_change(self, change: Change, object_id: int) -> None:
+        """Take note of what happens in the cluster."""
+        handler = self._handlers[change]
+        if handler is not None:
+            handler(object_id)
+
+    def set_load(self, pod: int, cpu_m: int) -> None:
+        """From now on the requests sent to a pod ask for this much CPU, while it answers."""
+        gone = self.cluster.pods.ended_ms[pod] != NEVER
+        self._pressure.set_load(pod, 0 if gone else cpu_m)
+
+    def container_state(self, pod: int) -> tuple[ContainerStatus, ...]:
+        """What the pod's containers (sidecars first) do at this moment."""
+        runs = self._runs.get(pod)
+        if runs is None:
+            alive = bool(self.cluster.pods.alive[pod])
+            state = "running" if alive else "waiting"
+            plans = self._plan(pod).containers
+            return tuple(ContainerStatus(plan.spec.name, state, alive) for plan in plans)
+        return tuple(run.status for run in runs)
+
+    def _handlers_by_change(self) -> list[Callable[[int], None] | None]:
+        handlers: list[Callable[[int], None] | None] = [None] * (max(Change) + 1)
+        handlers[Change.POD_BOUND] = self._bound
+        handlers[Change.POD_DELETING] = self._deleting
+        handlers[Change.POD_ENDED] = self._pod_ended
+        handlers[Change.POD_REMOVED] = self._forget
+        handlers[Change.POD_ALIVE] = self._alive
+        handlers[Change.NODE_ADDED] = self._node_added
+        handlers[Change.NODE_DOWN] = self._node_down
+        handlers[Change.NODE_UP] = self._node_up
+        return handlers
+
+    def _kubelet(self, pod: int) -> _Kubelet:
+        return self._kubelets[self.cluster.pods.node.item(pod)]
+
+    def _plan(self, pod: int) -> Plan:
+        template = self.cluster.pods.template.item(pod)
+        plan = self._plans.get(template)
+        if plan is None:
+            known = self.cluster.templates[template]
+            plan = self._plans[template] = Plan(known, self._times(known), self._draws)
+        return plan
+
+    # Starts
+
+    def _bound(self, pod: int) -> None:
+        if self._kubelet(pod).reachable:
+            delay_ms = 0 if self._ideal else self._plan(pod).watch()
+            self._begin(pod, self._clock.now_ms + delay_ms, pull=True)
+
+    def _begin(self, pod: int, seen_ms: int, *, pull: bool) -> None:
+        """The kubelet sees the pod at `seen_ms` and starts it."""
+        generation = self._generations.get(pod, 0)
+        self._starting[pod] = seen_ms
+        due_ms = seen_ms + self._plan(pod).start_ms(pull=pull)
+        self._clock.at(due_ms, Lane.KUBELET, self._start, pod, generation, seen_ms)
+
+    def _start(self, pod: int, generation: int, seen_ms: int) -> None:
+        if self._stale(pod, generation):
+            return
+        cluster, pods, plan = self.cluster, self.cluster.pods, self._plan(pod)
+        del self._starting[pod]
+        if pods.deleting_ms[pod] != NEVER:
+            return
+        if pods.started[pod]:  # the node was down
+            for _ in plan.containers:
+                cluster.count_restart(pod)
+        cluster.set_alive(pod, True)
+        if self._kubelet(pod).connected:
+            cluster.run_pod(pod)
+        else:
+            self._unsent_starts[pod] = None
+        if plan.light:
+            self._run(pod, plan, generation)
+        else:
+            runs = self._containers.new(pod, plan, seen_ms, self._age_ms(pod, seen_ms))
+            self._runs[pod] = runs
+            self._containers.start(runs)
+
+    def _age_ms(self, pod: int, now_ms: int) -> int | None:
+        booted_ms = self._kubelet(pod).booted_ms
+        return None if booted_ms is None else now_ms - booted_ms
+
+    # Pods without state
+
+    def _run(self, pod: int, plan: Plan, generation: int) -> None:
+        """Its one container runs."""
+        clock, only = self._clock, plan.containers[0]
+        startup_ms = only.startup()
+        if startup_ms:
+            clock.after(startup_ms, Lane.EXITS, self._up, pod, generation)
+        else:
+            self.cluster.set_answers(pod, True)
+        self._pressure.put(pod, self._claim(plan))
+        self.publish(pod, True)
+        end = plan.run or (only.ends[0] if only.ends else None)
+        if end is not None:
+            clock.after(end.after(), Lane.EXITS, self._exit, pod, generation, end.exit_code)
+
+    def _claim(self, plan: Plan) -> Claim:
+        template = plan.template.id
+        if template not in self._claims:
+            self._claims[template] = claim(plan, [Run(plan.containers[0])])
+        return self._claims[template]
+
+    def _up(self, pod: int, generation: int) -> None:
+        """Its application answers from now on."""
+        if not self._stale(pod, generation):
+            self.cluster.set_answers(pod, True, self._pressure.served(pod))
+            self._pressure.answers_changed(pod)
+
+    def _exit(self, pod: int, generation: int, exit_code: int) -> None:
+        """Its container ends by itself."""
+        if self._stale(pod, generation):
+            return
+        if self._plan(pod).restarts(exit_code):
+            self._containers.exit(self._adopt(pod), exit_code)
+            return
+        self.cluster.set_alive(pod, False)
+        seen_ms = self.relist_ms(pod)
+        self._clock.at(seen_ms, Lane.KUBELET, self._exit_seen, pod, generation, exit_code)
+
+    def _exit_seen(self, pod: int, generation: int, exit_code: int) -> None:
+        if not self._stale(pod, generation):
+            self.ended(pod, exit_code)
+
+    def _adopt(self, pod: int) -> Runs:
+        """Give a running pod a state of its own; its events so far are void."""
+        self._void(pod)
+        runs = self._runs[pod] = self._containers.adopt(pod, self._plan(pod))
+        return runs
+
+    def _stale(self, pod: int, generation: int) -> bool:
+        """Whether an event was planned under other circumstances."""
+        if self._generations.get(pod, 0) != generation:
+            return True
+        return bool(self.cluster.pods.ended_ms[pod] != NEVER)
+
+    def _void(self, pod: int) -> None:
+        self._generations[pod] = self._generations.get(pod, 0) + 1
+
+    # What containers ask for and tell (`sim.containers.Kubelets`)
+
+    def relist_ms(self, pod: int) -> int:
+        """When the kubelet of the pod next looks at what runs."""
+        now_ms = self._clock.now_ms
+        if self._ideal:
+            return now_ms
+        return now_ms + (self._kubelet(pod).phase_ms - now_ms) % RELIST_MS
+
+    def look_ms(self, pod: int, until_ms: int) -> int:
+        """When a worker that waits until `until_ms` for a restart looks again."""
+        if self._ideal:
+            return until_ms
+        phase_ms = self._kubelet(pod).phase_ms
+        return next_look_ms(self._clock.now_ms, until_ms, self._crash_draw, phase_ms)
+
+    def publish(self, pod: int, ready: bool) -> None:
+        """Write the pod's Ready condition, if the control plane can be reached."""
+        if self._kubelet(pod).connected:
+            self.cluster.set_ready(pod, ready)
+
+    def ended(self, pod: int, exit_code: int) -> None:
+        """The pod is over: 0 Succeeded, else Failed."""
+        if not self._kubelet(pod).connected:
+            self.cluster.set_alive(pod, False)
+            self._unsent_ends[pod] = exit_code
+        elif exit_code == 0:
+            self.cluster.end_pod(pod, Phase.SUCCEEDED, Reason.COMPLETED)
+        else:
+            self.cluster.end_pod(pod, Phase.FAILED, Reason.CONTAINER_FAILED, exit_code)
+
+    def stopped(self, pod: int) -> None:
+        """All containers of a pod that is being deleted have ended."""
+        self.cluster.set_alive(pod, False)
+        if self._kubelet(pod).connected:
+            self.cluster.remove_pod(pod)
+
+    # Ends
+
+    def _deleting(self, pod: int) -> None:
+        pods = self.cluster.pods
+        if pods.node[pod] < 0 or pods.ended_ms[pod] != NEVER:
+            return  # the object goes without the kubelet
+        plan, now_ms = self._plan(pod), self._clock.now_ms
+        if plan.grace_ms == 0:  # a forced deletion does not wait for the node
+            self._clock.at(now_ms, Lane.API, self.cluster.remove_pod, pod)
+        elif self._kubelet(pod).reachable:
+            delay_ms = 0 if self._ideal else plan.watch()
+            self._clock.after(delay_ms, Lane.KUBELET, self._terminate, pod)
+
+    def _terminate(self, pod: int) -> None:
+        """The kubelet sees that the pod shall go: TERM, and KILL after the grace."""
+        cluster = self.cluster
+        over = cluster.pods.ended_ms[pod] != NEVER or pod in self._terminating
+        if over or not self._kubelet(pod).reachable:
+            return
+        self._terminating[pod] = None
+        self._starting.pop(pod, None)
+        self._void(pod)
+        runs, plan = self._runs.get(pod), self._plan(pod)
+        if cluster.pods.alive[pod]:
+            cluster.recorder.event(self._clock.now_ms, Reason.KILLING, Of.POD, pod)
+        if runs is not None:
+            self._containers.terminate(runs)
+        elif cluster.pods.alive[pod]:
+            stop_ms = min(plan.containers[0].shutdown(), plan.grace_ms)
+            generation = self._generations[pod]
+            self._clock.after(stop_ms, Lane.EXITS, self._stop, pod, generation)
+        else:
+            self.stopped(pod)
+
+    def _stop(self, pod: int, generation: int) -> None:
+        if not self._stale(pod, generation):
+            self.stopped(pod)
+
+    def _pod_ended(self, pod: int) -> None:
+        self._forget(pod)
+        if self.cluster.pods.deleting_ms[pod] != NEVER and self._kubelet(pod).reachable:
+            self._clock.after(0, Lane.API, self.cluster.remove_pod, pod)
+
+    def _forget(self, pod: int) -> None:
+        self._lose(pod)
+        self._generations.pop(pod, None)
+        self._pressure.forget(pod)
+
+    def _lose(self, pod: int) -> None:
+        """What the kubelet knew of a pod is lost."""
+        runs = self._runs.pop(pod, None)
+        if runs is not None:
+            runs.over = True
+        self._starting.pop(pod, None)
+        self._terminating.pop(pod, None)
+        self._unsent_starts.pop(pod, None)
+        self._unsent_ends.pop(pod, None)
+
+    # Pressure
+
+    def _alive(self, pod: int) -> None:
+        if not self.cluster.pods.alive[pod]:
+            self._pressure.drop(pod)
+
+    def _oom_kill(self, pod: int, index: int, reason: Reason) -> None:
+        runs = self._runs.get(pod) or self._adopt(pod)
+        self._containers.kill(runs, index, reason)
+
+    def _affected(self, pod: int) -> None:
+        """The node serves the pod otherwise than before."""
+        if self.cluster.pods.answers[pod]:
+            self.cluster.set_answers(pod, True, self._pressure.served(pod))
+        runs = self._runs.get(pod)
+        if runs is not None:
+            self._containers.affected(runs)
+
+    # Nodes
+
+    def _node_added(self, node: int) -> None:
+        name, now_ms = self.cluster.nodes.names[node], self._clock.now_ms
+        phase_ms = phase_of(self._seed, name)
+        self._kubelets.append(_Kubelet(phase_ms, booted_ms=now_ms if now_ms else None))
+
+    def _node_down(self, node: int) -> None:
+        kubelet, now_ms = self._kubelets[node], self._clock.now_ms
+        cut_off = bool(self.cluster.nodes.cut_off[node])
+        kubelet.connected, kubelet.up = not cut_off, cut_off
+        for pod in self.cluster.nodes.pods[node]:
+            if not cut_off:
+                self._void(pod)
+                self._lose(pod)
+            elif self._starting.get(pod, now_ms) > now_ms:  # it has not seen the pod yet
+                self._void(pod)
+                del self._starting[pod]
+
+    def _node_up(self, node: int) -> None:
+        kubelet = self._kubelets[node]
+        ran_on = kubelet.up
+        kubelet.up = kubelet.connected = True
+        if not ran_on:
+            kubelet.booted_ms = self._clock.now_ms
+        for pod in list(self.cluster.nodes.pods[node]):
+            if ran_on:
+                self._reconnect(pod)
+            else:
+                self._reboot(pod)
+
+    def _reboot(self, pod: int) -> None:
+        """The node is back without its containers."""
+        pods = self.cluster.pods
+        started = bool(pods.started[pod])
+        if pods.deleting_ms[pod] != NEVER:
+            self.cluster.remove_pod(pod)
+        elif started and self._plan(pod).policy == "Never":
+            self.ended(pod, KILLED)
+        else:
+            self.publish(pod, False)
+            self._begin(pod, self._clock.now_ms, pull=not started)
+
+    def _reconnect(self, pod: int) -> None:
+        """The node, which ran on, is heard of again: write what happened, read what shall be."""
+        cluster, pods = self.cluster, self.cluster.pods
+        if pods.deleting_ms[pod] != NEVER:
+            self._terminate_late(pod)
+        elif pod in self._unsent_ends:
+            self.ended(pod, self._unsent_ends[pod])
+        elif pod in self._runs or pods.started[pod] or pod in self._unsent_starts:
+            if pod in self._unsent_starts:
+                del self._unsent_starts[pod]
+                cluster.run_pod(pod)
+            runs = self._runs.get(pod)
+            self.publish(pod, runs.ready if runs else bool(pods.alive[pod]))
+        elif pod not in self._starting:
+            self._begin(pod, self._clock.now_ms, pull=True)
+
+    def _terminate_late(self, pod: int) -> None:
+        """The kubelet of a node that was cut off learns that the pod was deleted."""
+        if pod not in self._terminating:
+            self._terminate(pod)
+        elif not self.cluster.pods.alive[pod]:
+            self.cluster.remove_pod(pod)
+
+
+def phase_of(seed: int, node: str) -> int:
+    """When in a second a node's kubelet relists and ticks: independent of all other nodes."""
+    digest = hashlib.blake2b(f"{seed}/{node}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % RELIST_MS

@@ -1,0 +1,288 @@
+"""How long the steps of a pod's life take on its node, and what its containers use there.
+
+`PodTimes` is the value a scenario's behaviours lead to; a `Plan` is what the kubelet makes of it
+for one template, with the draws ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from sim.behaviour import (
+    Behaviour,
+    Constant,
+    Distribution,
+    Ending,
+    MemoryUse,
+    ProbeBehaviour,
+    behaviour_of,
+)
+from sim.podspec import CPU, MEMORY
+
+if TYPE_CHECKING:
+    from sim.cluster import Template
+    from sim.podspec import Container, PodSpec
+    from sim.rng import Streams
+
+# A calm node slows probes by at most this factor (`sim.pressure`), which no probe shall notice.
+CALM_SLOWDOWN = 10
+# exp(-21) is less than one failure in a billion probes.
+NEGLIGIBLE = 21
+
+AT_ONCE = Constant(0)
+USUAL_PROBES = ProbeBehaviour()
+
+
+class KubeletTimes(Protocol):
+    """The defaults of a scenario: `kubelet:` in its file."""
+
+    @property
+    def watch_delay(self) -> Distribution: ...
+    @property
+    def image_pull(self) -> Distribution: ...
+    @property
+    def startup(self) -> Distribution:
+        """Sandbox and container start, what `PodTimes` calls `start`."""
+        ...
+
+    @property
+    def shutdown(self) -> Distribution: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerTimes:
+    """What is said of one container beyond its pod; None = as the pod, or as it requests."""
+
+    image_pull: Distribution | None = None
+    startup: Distribution | None = None
+    shutdown: Distribution | None = None
+    run: Ending | None = None
+    crash: Ending | None = None
+    cpu_m: int | None = None
+    memory: MemoryUse | None = None
+    probes: ProbeBehaviour = USUAL_PROBES
+
+
+@dataclass(frozen=True, slots=True)
+class PodTimes:
+    """Durations of one template's pods; every pod draws its own."""
+
+    watch_delay: Distribution = AT_ONCE  # from a write until the kubelet sees it
+    image_pull: Distribution = AT_ONCE  # per container, one after the other
+    start: Distribution = AT_ONCE  # sandbox and containers, until the kubelet sees them run
+    startup: Distribution = AT_ONCE  # from container start until its application answers
+    shutdown: Distribution = AT_ONCE  # from TERM until a container exits
+    run: Distribution | None = None  # until the containers exit by themselves; None = never
+    exit_code: int = 0
+    containers: Mapping[str, ContainerTimes] = field(default_factory=dict)
+
+
+def pod_times(
+    template: Template,
+    behaviours: Iterable[Behaviour],
+    defaults: KubeletTimes,
+    *,
+    serves: bool = False,
+) -> PodTimes:
+    """What a scenario says of the pods of a template.
+
+    Where it says nothing a container uses what it requests (a modelling choice). `serves`: its CPU
+    is asked for by requests (cpuPerRequest), so that without them it uses none.
+    """
+    entries, pod = list(behaviours), template.pod
+    said = {
+        container.name: _container_times(
+            behaviour_of(entries, pod.namespace, pod.labels, container.name), serves
+        )
+        for container in pod.spec.init_containers + pod.spec.containers
+    }
+    return PodTimes(
+        watch_delay=defaults.watch_delay,
+        image_pull=defaults.image_pull,
+        start=defaults.startup,
+        shutdown=defaults.shutdown,
+        containers=said,
+    )
+
+
+def _container_times(said: Behaviour, serves: bool) -> ContainerTimes:
+    idle_m = 0 if serves else None
+    return ContainerTimes(
+        image_pull=said.image_pull,
+        startup=said.startup,
+        shutdown=said.shutdown,
+        run=said.exit,
+        crash=said.crash,
+        cpu_m=idle_m if said.cpu_m is None else said.cpu_m,
+        memory=said.memory,
+        probes=said.probes or USUAL_PROBES,
+    )
+
+
+class Samples:
+    """Draws of one distribution from one stream, a block at a time."""
+
+    BLOCK = 256
+    __slots__ = ("_block", "_distribution", "_stream", "_streams")
+
+    def __init__(self, distribution: Distribution, streams: Streams, stream: str) -> None:
+        self._distribution = distribution
+        self._streams = streams
+        self._stream = stream
+        self._block: list[int] = []
+
+    def __call__(self) -> int:
+        """The next duration in ms."""
+        if not self._block:
+            generator = self._streams(self._stream)
+            self._block = self._distribution.sample_ms(generator, self.BLOCK).tolist()[::-1]
+        return self._block.pop()
+
+
+class Draws:
+    """All `Samples` of a run: one per purpose and distribution, each with a stream of its own."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._samples: dict[tuple[str, Distribution], Samples] = {}
+
+    def __call__(self, purpose: str, distribution: Distribution) -> Samples:
+        """The draws of `distribution` for `purpose`."""
+        key = (purpose, distribution)
+        if key not in self._samples:
+            stream = f"kubelet/{purpose}/{distribution!r}"
+            self._samples[key] = Samples(distribution, self._streams, stream)
+        return self._samples[key]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A way a container ends by itself."""
+
+    after: Samples
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """One container (or sidecar) of a template, ready to be run."""
+
+    index: int
+    spec: Container
+    startup: Samples
+    shutdown: Samples
+    ends: tuple[End, ...]
+    ends_with_pod: bool  # it ends when the pod's own run time is over
+    cpu_m: int
+    memory: MemoryUse
+    limit_b: int  # of its memory, 0 = none
+    probes: ProbeBehaviour
+
+    @property
+    def probed(self) -> bool:
+        """Whether any probe is made."""
+        spec = self.spec
+        return bool(spec.startup or spec.liveness or spec.readiness)
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether its probes may be late even on a calm node."""
+        probes = (self.spec.startup, self.spec.liveness, self.spec.readiness)
+        slow_ms = self.probes.latency_ms * CALM_SLOWDOWN * NEGLIGIBLE
+        return any(probe is not None and slow_ms > probe.timeout_ms for probe in probes)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether its memory changes, or breaks its limit from the start."""
+        return bool(self.memory.growth_b) or 0 < self.limit_b < self.memory.base_b
+
+
+class Plan:
+    """Everything the kubelet needs to know of a template.
+
+    `light`: one container without probes, crashes or a leak; such a pod needs no state of its own.
+    """
+
+    __slots__ = (
+        "containers",
+        "grace_ms",
+        "init",
+        "light",
+        "policy",
+        "pulls",
+        "run",
+        "start",
+        "template",
+        "watch",
+    )
+
+    def __init__(self, template: Template, times: PodTimes, draws: Draws) -> None:
+        spec = template.pod.spec
+        self.template = template
+        self.watch = draws("watch", times.watch_delay)
+        self.start = draws("start", times.start)
+        self.pulls = tuple(
+            draws("image", _of(times, c).image_pull or times.image_pull)
+            for c in spec.init_containers + spec.containers
+        )
+        self.init = tuple(
+            draws("init", ending.after)
+            for ending in (_of(times, c).run for c in spec.init_containers if not c.sidecar)
+            if ending
+        )
+        self.run = End(draws("run", times.run), times.exit_code) if times.run else None
+        sidecars = tuple(c for c in spec.init_containers if c.sidecar)
+        self.containers = tuple(
+            _container_plan(index, container, spec, times, draws)
+            for index, container in enumerate(sidecars + spec.containers)
+        )
+        self.policy = spec.restart_policy
+        self.grace_ms = spec.termination_grace_ms
+        only = self.containers[0]
+        self.light = (
+            len(self.containers) == 1
+            and not spec.init_containers
+            and not only.probed
+            and not only.leaks
+            and len(only.ends) + bool(self.run) <= 1
+        )
+
+    def start_ms(self, *, pull: bool) -> int:
+        """How long a start takes from when the kubelet sees the pod."""
+        steps: list[Callable[[], int]] = [self.start, *self.init]
+        if pull:
+            steps += self.pulls
+        return sum(step() for step in steps)
+
+    def restarts(self, exit_code: int) -> bool:
+        """Whether a container that ended with this code is started again."""
+        return self.policy == "Always" or (self.policy == "OnFailure" and exit_code != 0)
+
+
+def _container_plan(
+    index: int, container: Container, spec: PodSpec, times: PodTimes, draws: Draws
+) -> ContainerPlan:
+    own = _of(times, container)
+    endings = [ending for ending in (own.run, own.crash) if ending]
+    request_b = container.requests.get(MEMORY, 0)
+    return ContainerPlan(
+        index=index,
+        spec=container,
+        startup=draws("startup", own.startup or times.startup),
+        shutdown=draws("shutdown", own.shutdown or times.shutdown),
+        ends=tuple(End(draws("end", ending.after), ending.exit_code) for ending in endings),
+        ends_with_pod=own.run is None and not container.sidecar,
+        cpu_m=container.requests.get(CPU, 0) if own.cpu_m is None else own.cpu_m,
+        memory=own.memory or MemoryUse(request_b),
+        limit_b=container.limits.get(MEMORY) or spec.pod_limits.get(MEMORY, 0),
+        probes=own.probes,
+    )
+
+
+def _of(times: PodTimes, container: Container) -> ContainerTimes:
+    return times.containers.get(container.name) or _AS_THE_POD
+
+
+_AS_THE_POD = ContainerTimes()

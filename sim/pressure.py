@@ -1,0 +1,328 @@
+"""What the containers of each node want, what they get, and when memory runs out.
+
+CPU is shared anew when demands change on a node that is not calm; the next OOM kill is predicted
+(`sim.overcommit`) instead of looked for. A node that has enough of both costs a few additions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sim.clock import Lane
+from sim.overcommit import (
+    ContainerMemory,
+    container_oom_score_adj,
+    headroom,
+    next_oom,
+    share_cpu,
+    slowdown,
+    total_b,
+)
+from sim.podtimes import CALM_SLOWDOWN
+from sim.recorder import Reason
+from sim.tables import CPU_ROW, MEMORY_ROW
+
+if TYPE_CHECKING:
+    from sim.cluster import Cluster, Template
+    from sim.cpu import PodCpu
+    from sim.overcommit import OomEvent, VictimPolicy
+
+SHARE_STEPS = 1000  # shares of requests served are told in steps of 1/1000
+SLOWDOWN_DIGITS = 3  # slowdowns in so many significant digits
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a pod's running containers want of their node.
+
+    `memory` has one line per running container, `indexes` says which of the pod's each is.
+    """
+
+    template: Template
+    base_m: int  # CPU without any requests
+    cpu: PodCpu
+    need_m: int  # CPU it uses if nobody else wants any
+    memory: tuple[ContainerMemory, ...]
+    indexes: tuple[int, ...]
+    memory_b: int  # in use at the start
+    growth_b_per_h: int
+    leaks: bool  # its memory changes, or is above a limit
+    probed: bool
+    sensitive: bool  # its probes may be late even where there is CPU enough
+
+    @property
+    def tight(self) -> bool:
+        """Whether its probes depend on what else happens on the node, however calm it is."""
+        cap_m = self.cpu.cap_m
+        near = cap_m > 0 and self.cpu.demand_m * CALM_SLOWDOWN > cap_m * (CALM_SLOWDOWN - 1)
+        return self.sensitive or (self.probed and near)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Totals of one node's claims."""
+
+    capacity_m: int
+    kubepods_m: int
+    capacity_b: int
+    kubepods_b: int
+    need_m: int = 0
+    memory_b: int = 0
+    leaks: int = 0
+    probed: int = 0
+    tight: int = 0
+    calm: bool = True  # at the last sharing
+    oom_plan: int = 0  # generation of the planned OOM kill
+    planned: bool = False
+    pods: dict[int, None] = field(default_factory=dict)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether everybody gets what it wants, and no probe can notice the others."""
+        room_m = self.capacity_m
+        if self.probed:
+            # Whoever has no cap then gets ten times the CPU it needs more: CALM_SLOWDOWN.
+            room_m -= room_m // CALM_SLOWDOWN
+        return not self.tight and self.need_m <= room_m
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether no OOM kill can come while nothing changes."""
+        return not self.leaks and self.memory_b <= min(self.kubepods_b, self.capacity_b)
+
+    def count(self, claim: Claim, sign: int) -> None:
+        """Add (or with -1 take off) a claim."""
+        self.need_m += sign * claim.need_m
+        self.memory_b += sign * claim.memory_b
+        self.leaks += sign * claim.leaks
+        self.probed += sign * claim.probed
+        self.tight += sign * claim.tight
+
+
+class Pressure:
+    """CPU and memory of all nodes.
+
+    `kill(pod, container index, reason)` carries out an OOM kill; `affected(pod)` says that the
+    share of requests it serves, or the slowdown of its probes, is another one from now on.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        kill: Callable[[int, int, Reason], None],
+        affected: Callable[[int], None],
+        victim_policy: VictimPolicy | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._kill = kill
+        self._affected = affected
+        self._policy = victim_policy
+        self._sums: dict[int, _Sums] = {}
+        self._claims: dict[int, Claim] = {}
+        self._loads_m: dict[int, int] = {}
+        self._served: dict[int, float] = {}
+        self._slowdowns: dict[int, float] = {}
+        self._adjs: dict[tuple[int, int, int], int] = {}
+        self._to_share: dict[int, None] = {}
+        self._to_plan: dict[int, None] = {}
+
+    def served(self, pod: int) -> float:
+        """The share of the requests sent to a pod that it has the CPU to answer."""
+        return self._served.get(pod, 1.0)
+
+    def slowdown(self, pod: int) -> float:
+        """How many times longer a probe's answer takes than on an idle core."""
+        return self._slowdowns.get(pod, 1.0)
+
+    def set_load(self, pod: int, load_m: int) -> None:
+        """CPU that the requests sent to a pod ask for; it counts while the pod answers."""
+        if load_m:
+            self._loads_m[pod] = load_m
+        elif self._loads_m.pop(pod, None) is None:
+            return
+        self.answers_changed(pod)
+
+    def answers_changed(self, pod: int) -> None:
+        """The pod begins or ceases to answer, and to need CPU for that."""
+        claim = self._claims.get(pod)
+        if claim is not None and claim.cpu.demand_m != self._demand_m(pod, claim):
+            self.put(pod, claim)
+
+    def put(self, pod: int, claim: Claim) -> None:
+        """From now on the pod claims this, instead of what it claimed before."""
+        node = int(self._cluster.pods.node[pod])
+        demand_m = self._demand_m(pod, claim)
+        if demand_m != claim.cpu.demand_m:
+            cpu = replace(claim.cpu, demand_m=demand_m)
+            claim = replace(claim, cpu=cpu, need_m=cpu.need_m)
+        sums = self._sums_of(node)
+        before = self._claims.get(pod)
+        if before is not None:
+            sums.count(before, -1)
+        sums.count(claim, 1)
+        sums.pods[pod] = None
+        self._claims[pod] = claim
+        self._changed(node, sums)
+        if node in self._to_share:  # which will write what it really gets, at this instant
+            used_m = min(claim.need_m, int(self._cluster.pods.cpu_m[pod]))
+            self._use(pod, claim, used_m)
+        else:
+            self._allot(pod, claim, claim.need_m)
+
+    def drop(self, pod: int) -> None:
+        """The pod runs no more."""
+        claim = self._claims.pop(pod, None)
+        if claim is None:
+            return
+        self._served.pop(pod, None)
+        self._slowdowns.pop(pod, None)
+        node = int(self._cluster.pods.node[pod])
+        sums = self._sums[node]
+        del sums.pods[pod]
+        sums.count(claim, -1)
+        self._changed(node, sums)
+
+    def forget(self, pod: int) -> None:
+        """The pod is gone for good."""
+        self._loads_m.pop(pod, None)
+
+    def _demand_m(self, pod: int, claim: Claim) -> int:
+        load_m = self._loads_m.get(pod, 0)
+        if load_m and not self._cluster.pods.answers[pod]:
+            load_m = 0
+        return claim.base_m + load_m
+
+    def _sums_of(self, node: int) -> _Sums:
+        sums = self._sums.get(node)
+        if sums is None:
+            table = self._cluster.nodes
+            sums = self._sums[node] = _Sums(
+                int(table.capacity[CPU_ROW, node]),
+                int(table.kubepods_cpu_m[node]),
+                int(table.capacity[MEMORY_ROW, node]),
+                int(table.kubepods_memory_b[node]),
+            )
+        return sums
+
+    def _changed(self, node: int, sums: _Sums) -> None:
+        """Look at a node again, once at this instant, if anything can be short there."""
+        idle = not self._to_share and not self._to_plan
+        if not (sums.calm and sums.is_calm):
+            self._to_share[node] = None
+        if sums.planned or not sums.has_memory:
+            self._to_plan[node] = None
+        if idle and (self._to_share or self._to_plan):
+            clock = self._cluster.clock
+            clock.at(clock.now_ms, Lane.KUBELET, self._settle)
+
+    def _settle(self) -> None:
+        to_share, self._to_share = self._to_share, {}
+        to_plan, self._to_plan = self._to_plan, {}
+        for node in to_share:
+            self._share(node)
+        for node in to_plan:
+            self._plan_oom(node)
+
+    # CPU
+
+    def _share(self, node: int) -> None:
+        sums = self._sums[node]
+        sums.calm = sums.is_calm
+        pods = list(sums.pods)
+        claims = [self._claims[pod] for pod in pods]
+        used = [claim.need_m for claim in claims]
+        if sums.need_m > sums.capacity_m:
+            used = share_cpu([c.cpu for c in claims], sums.capacity_m, sums.kubepods_m)
+        for pod, claim, cpu_m in zip(pods, claims, used, strict=True):
+            self._allot(pod, claim, cpu_m)
+        if sums.probed:
+            self._slow(sums, pods, claims)
+
+    def _allot(self, pod: int, claim: Claim, cpu_m: int) -> None:
+        """Write what the pod uses, and the share of its requests that this answers."""
+        self._use(pod, claim, cpu_m)
+        demand_m = claim.cpu.demand_m
+        served = 1.0 if cpu_m >= demand_m else SHARE_STEPS * cpu_m // demand_m / SHARE_STEPS
+        if served != self._served.get(pod, 1.0):
+            self._served[pod] = served
+            self._affected(pod)
+
+    def _use(self, pod: int, claim: Claim, cpu_m: int) -> None:
+        memory_b = claim.memory_b
+        if claim.growth_b_per_h:
+            memory_b = total_b(claim.memory, self._cluster.clock.now_ms)
+        self._cluster.use(pod, cpu_m, memory_b, claim.growth_b_per_h)
+
+    def _slow(self, sums: _Sums, pods: list[int], claims: list[Claim]) -> None:
+        """Work out how slowly probes are answered."""
+        rooms = [0] * len(pods)
+        if not sums.calm:
+            rooms = headroom([c.cpu for c in claims], sums.capacity_m, sums.kubepods_m)
+        for pod, claim, room_m in zip(pods, claims, rooms, strict=True):
+            if not claim.probed:
+                continue
+            factor = 1.0 if sums.calm else _rounded(slowdown(claim.cpu.demand_m, room_m))
+            if factor != self._slowdowns.get(pod, 1.0):
+                self._slowdowns[pod] = factor
+                self._affected(pod)
+
+    # Memory
+
+    def _plan_oom(self, node: int) -> None:
+        """Predict the next OOM kill of a node; what was planned before is void."""
+        sums, clock = self._sums[node], self._cluster.clock
+        sums.oom_plan += 1
+        sums.planned = False
+        if sums.has_memory:
+            return
+        event = self._next_oom(sums)
+        if event is not None:
+            sums.planned = True
+            clock.at(event.at_ms, Lane.EXITS, self._oom, node, sums.oom_plan)
+
+    def _oom(self, node: int, plan: int) -> None:
+        sums = self._sums[node]
+        if plan != sums.oom_plan:
+            return
+        sums.planned = False
+        event = self._next_oom(sums)
+        assert event is not None, f"node {node} has memory after all"
+        reason = Reason.NODE_OOM if event.cause == "node" else Reason.OOM_KILLING
+        places = self._places(sums)
+        for pod, index in [places[victim] for victim in event.victims]:
+            self._kill(pod, index, reason)
+
+    def _next_oom(self, sums: _Sums) -> OomEvent | None:
+        return next_oom(
+            [use for pod in sums.pods for use in self._scored(self._claims[pod], sums.capacity_b)],
+            self._cluster.clock.now_ms,
+            sums.kubepods_b,
+            sums.capacity_b,
+            policy=self._policy,
+        )
+
+    def _places(self, sums: _Sums) -> list[tuple[int, int]]:
+        """Pod and container behind each position in what `_next_oom` asks about."""
+        return [(pod, index) for pod in sums.pods for index in self._claims[pod].indexes]
+
+    def _scored(self, claim: Claim, capacity_b: int) -> list[ContainerMemory]:
+        """The lines of a claim with the oom_score_adj that the containers have on this node."""
+        pairs = zip(claim.indexes, claim.memory, strict=True)
+        return [
+            replace(use, adj=self._adj(claim.template, index, capacity_b)) for index, use in pairs
+        ]
+
+    def _adj(self, template: Template, index: int, capacity_b: int) -> int:
+        key = (template.id, index, capacity_b)
+        if key not in self._adjs:
+            spec = template.pod.spec
+            running = (*(c for c in spec.init_containers if c.sidecar), *spec.containers)
+            self._adjs[key] = container_oom_score_adj(spec, running[index], capacity_b)
+        return self._adjs[key]
+
+
+def _rounded(factor: float) -> float:
+    return factor if math.isinf(factor) else float(f"{factor:.{SLOWDOWN_DIGITS}g}")
