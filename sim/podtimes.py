@@ -84,17 +84,17 @@ def pod_times(
     behaviours: Iterable[Behaviour],
     defaults: KubeletTimes,
     *,
-    serves: bool = False,
+    serves_requests: bool = False,
 ) -> PodTimes:
     """What a scenario says of the pods of a template.
 
-    Where it says nothing a container uses what it requests (a modelling choice). `serves`: its CPU
+    Where it says nothing a container uses what it requests (a modelling choice). `serves_requests`: its CPU
     is asked for by requests (cpuPerRequest), so that without them it uses none.
     """
     entries, pod = list(behaviours), template.pod
     said = {
         container.name: _container_times(
-            behaviour_of(entries, pod.namespace, pod.labels, container.name), serves
+            behaviour_of(entries, pod.namespace, pod.labels, container.name), serves_requests
         )
         for container in pod.spec.init_containers + pod.spec.containers
     }
