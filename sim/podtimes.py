@@ -88,8 +88,8 @@ def pod_times(
 ) -> PodTimes:
     """What a scenario says of the pods of a template.
 
-    Where it says nothing a container uses what it requests (a modelling choice). `serves_requests`: its CPU
-    is asked for by requests (cpuPerRequest), so that without them it uses none.
+    Where it says nothing a container uses what it requests (a modelling choice), or, when its CPU
+    is asked for by requests (`serves_requests`: cpuPerRequest), none while there are none.
     """
     entries, pod = list(behaviours), template.pod
     said = {
