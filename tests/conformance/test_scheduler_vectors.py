@@ -44,14 +44,18 @@ def pytest_generate_tests(metafunc):
     if "vector" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("vectors", None)
         folders = [Path(chosen)] if chosen else [SAMPLE, SHARED]
-        cases = {path.name.partition(".")[0]: path for path in found_in(folders)}
+        cases = {case_name(path, folder): path for folder in folders for path in found_in(folder)}
         metafunc.parametrize("vector", cases.values(), ids=cases.keys(), scope="module")
 
 
-def found_in(folders):
-    """Paths of the scheduler vectors below the folders, told by what is in them."""
-    paths = [p for folder in folders for p in sorted(folder.rglob("*.json*")) if p.is_file()]
+def found_in(folder):
+    """Paths of the scheduler vectors below the folder, told by what is in them."""
+    paths = [path for path in sorted(folder.rglob("*.json*")) if path.is_file()]
     return [path for path in paths if is_vector(read(path))]
+
+
+def case_name(path, folder):
+    return str(path.relative_to(folder.parent)).partition(".")[0]
 
 
 def read(path):
@@ -263,9 +267,11 @@ class Look:
         if refused_by in {"", *PLUGINS}:
             said = (ours[0], *self.said(theirs, ours[1])) if ours else "fits"
             told = (refused_by, *self.told(theirs))
-            for plugin in {refused_by or "NodeAffinity", ours[0] or "NodeAffinity"} if ours else {
-                refused_by or "NodeAffinity"
-            }:
+            for plugin in (
+                {refused_by or "NodeAffinity", ours[0] or "NodeAffinity"}
+                if ours
+                else {refused_by or "NodeAffinity"}
+            ):
                 self.found.compare(plugin, where, said, told)
         elif ours and ORDER[ours[0]] < limit:
             told = refused_by or "fits"
