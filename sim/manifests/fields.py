@@ -79,7 +79,8 @@ _TABLE = {
     "Volume": """| name configMap secret emptyDir projected downwardAPI |
         persistentVolumeClaim hostPath ephemeral csi nfs iscsi fc rbd cephfs glusterfs cinder
         flocker flexVolume quobyte scaleIO storageos portworxVolume vsphereVolume
-        photonPersistentDisk awsElasticBlockStore gcePersistentDisk azureDisk azureFile gitRepo image""",
+        photonPersistentDisk awsElasticBlockStore gcePersistentDisk azureDisk azureFile
+        gitRepo image""",
 }
 
 
