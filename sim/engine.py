@@ -33,10 +33,11 @@ from sim.controllers.taint_eviction import TaintEviction
 from sim.controlplane import ControlPlane, ControlPlaneSettings
 from sim.endpoints import Endpoints
 from sim.faults import timed_faults
-from sim.kubelet import Kubelet, PodTimes, pod_times
+from sim.kubelet import Kubelet
 from sim.nodes import DEFAULT_MAX_PODS, NodeShape
 from sim.outcome import Outcome
 from sim.podspec import PODS
+from sim.podtimes import PodTimes, pod_times
 from sim.recorder import Recorder
 from sim.result import Result, RunInfo, frames_from_columns
 from sim.rng import Streams, Uniforms
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from simpy import Environment
 
     from sim.manifests import Manifests, NodeManifest, PodManifest
+    from sim.podspec import Resources
     from sim.scenario import Scenario
 
 Process = Callable[["Simulation"], Generator[Any, Any, Any]]
@@ -304,7 +306,7 @@ class Simulation:
             name=scenario.name,
             seed=self.seed,
             duration_s=self.clock.now_ms / 1000,
-            start=scenario.run.start.isoformat(),
+            start=scenario.run.start.isoformat().replace("+00:00", "Z"),
             kubernetes=scenario.kubernetes.version,
             event_hash=self.cluster.recorder.hash(names),
             warm_up_s=scenario.run.warm_up_ms / 1000,
@@ -341,13 +343,17 @@ def run(
 def shape_of(node: NodeManifest) -> NodeShape:
     """The size of a node from a manifest: what it says, and no reservations beyond that."""
     return NodeShape(
-        capacity=node.capacity,
-        allocatable=node.allocatable,
-        kubepods=node.capacity,
+        capacity=_without_pods(node.capacity),
+        allocatable=_without_pods(node.allocatable),
+        kubepods=_without_pods(node.capacity),
         max_pods=node.allocatable.get(PODS, DEFAULT_MAX_PODS),
         price_usd_per_hour=0.0,
         instance_type=node.labels.get("node.kubernetes.io/instance-type", ""),
     )
+
+
+def _without_pods(amounts: Resources) -> Resources:
+    return {name: amount for name, amount in amounts.items() if name != PODS}
 
 
 def question_of(scenario: Scenario) -> str:
