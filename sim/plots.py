@@ -66,7 +66,7 @@ class Plots:
             kinds = unit.rpartition("_")
             for kind, style in (("used", "-"), ("requested", "--")):
                 values = _series(samples, name, f"{kinds[0]}_{kind}_{kinds[2]}") / allocatable
-                label = f"{name or 'cluster'}, {kind}"
+                label = f"{by} {name}, {kind}" if name else kind
                 ax.plot(values.index, values * 100, style, color=colour, label=label, lw=1.8)
         ax.set_ylim(0, None)
         _finish(ax, self.result, f"{word[0].upper()}{word[1:]} by {by}", "% of allocatable")
@@ -122,7 +122,9 @@ class Plots:
         ax.axvline(10, color="#555555", lw=1, ls=":", label="10 %: rule of thumb")
         total = len(self.result.nodes)
         shown = f", worst {len(nodes)} of {total} nodes" if total > len(nodes) else ""
-        ax.set_title(f"Stranded resources at the end{shown}", loc="left", fontweight="bold")
+        ax.set_title(
+            f"Stranded at the end{shown}: {self.result.info.name}", loc="left", fontweight="bold"
+        )
         ax.set_xlabel("% of the node's allocatable")
         ax.grid(axis="x", alpha=0.25)
         _legend(ax)

@@ -69,10 +69,12 @@ def utilization(result: Result) -> Section:
     return Section("Utilization", (Grid(columns, tuple(rows)),))
 
 
-def _places(result: Result) -> list[tuple[str, dict[str, str], int]]:
-    """The cluster, then zones and pools where there are several."""
+def _places(
+    result: Result, by: tuple[str, ...] = ("zone", "pool")
+) -> list[tuple[str, dict[str, str], int]]:
+    """Title, labels and number of nodes: the cluster, then zones and pools if several."""
     places: list[tuple[str, dict[str, str], int]] = [("cluster", {}, len(result.nodes))]
-    for label in ("zone", "pool"):
+    for label in by:
         sizes = result.nodes[label].value_counts().sort_index()
         if len(sizes) > 1:
             biggest = sizes.sort_values(ascending=False, kind="stable").head(WHERES).index
@@ -194,11 +196,11 @@ def _holds(size: tuple[int, int], typical: tuple[float, float], max_pods: int) -
 def _rule(holds: int, cpu: float, mem: float) -> str:
     """Whether a node size keeps the rules, or which one it breaks."""
     most = MAX_STRANDED_MANY if holds >= MANY_PODS else MAX_STRANDED
-    broken = [f"fewer than {MIN_PODS} pods"] if holds < MIN_PODS else []
+    broken = [f"< {MIN_PODS} pods"] if holds < MIN_PODS else []
     too_much = [word for word, share in (("CPU", cpu), ("memory", mem)) if share > most]
     if too_much:
-        broken.append(f"{' and '.join(too_much)} above {most:.0%}".replace("%", " %"))
-    return ", ".join(broken) or "kept"
+        broken.append(f"{', '.join(too_much)} > {most * 100:.0f} %")
+    return "; ".join(broken) or "kept"
 
 
 def overcommit(result: Result) -> Section:
@@ -230,7 +232,7 @@ def _limits(result: Result) -> Grid:
         number("pods without memory limit", count),
     )
     rows = []
-    for title, labels, _ in _places(result):
+    for title, labels, _ in _places(result, ("pool",)):
         nodes = result.nodes
         for label, name in labels.items():
             nodes = nodes[nodes[label] == name]

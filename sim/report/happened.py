@@ -37,14 +37,11 @@ PODS = {
     "Preempting": ("pod preempted by the kubelet", "pods preempted by the kubelet"),
 }
 SERVICES = {
-    "RequestsFail": ("service begins to fail requests", "services begin to fail requests"),
-    "NoEndpoints": ("service has no ready endpoint", "services have no ready endpoint"),
-    "RequestsSucceed": (
-        "service answers all requests again",
-        "services answer all requests again",
-    ),
+    "RequestsFail": "requests begin to fail",
+    "NoEndpoints": "no endpoint is ready",
+    "RequestsSucceed": "all requests are answered again",
 }
-WORDS = NODES | PODS | SERVICES
+REASONS = [*NODES, *PODS, *SERVICES]
 
 
 @dataclass(slots=True)
@@ -78,7 +75,7 @@ def happened(result: Result) -> Section:
 
 def _groups(result: Result) -> list[_Group]:
     events = result.events
-    rows = events[events["reason"].isin(list(WORDS)) & (events["t_s"] > 0)]
+    rows = events[events["reason"].isin(REASONS) & (events["t_s"] > 0)]
     zones = dict(zip(result.nodes["node"], result.nodes["zone"], strict=True))
     opened: dict[tuple[str, str], _Group] = {}
     groups: list[_Group] = []
@@ -109,11 +106,12 @@ def _worth_telling(reason: str, name: str, message: str, down: set[str]) -> bool
 
 
 def _sentence(group: _Group, result: Result) -> str:
-    amount = len(group.objects)
-    said = many(amount, *WORDS[group.reason])
+    names = some([name.partition("/")[2] for name in group.objects])
+    if group.reason in SERVICES:
+        return f"{names}: {SERVICES[group.reason]}"
+    said = many(len(group.objects), *(NODES | PODS)[group.reason])
     if group.reason in PODS:
         return f"{said}: {some(_workloads(list(group.objects), result.pods))}"
-    names = some([name.partition("/")[2] for name in group.objects])
     zone = f"zone {group.zone}: " if group.zone else ""
     return f"{zone}{said} ({names})"
 
@@ -163,13 +161,19 @@ def _ending(groups: list[_Group], lines: list[tuple[float, float, str]], result:
     present = result.nodes[~result.nodes["node"].isin(_gone(result.events))]
     wrong = [
         (int((~present["ready"]).sum()), "node out of order", "nodes out of order"),
-        (int(result.summary["pending.end"]), "pod waiting for a node", "pods waiting for a node"),
+        (_left_waiting(groups, result.pods), "pod waits for a node", "pods wait for a node"),
         (_short(result.workloads), "workload short of pods", "workloads short of pods"),
     ]
     said = [many(amount, one, several) for amount, one, several in wrong if amount]
     if said:
         return f"Not back to normal at the end: {', '.join(said)}."
     return f"Back to normal at {moment(max(end_s for _, end_s, _ in lines))}."
+
+
+def _left_waiting(groups: list[_Group], pods: pd.DataFrame) -> int:
+    """Pods made since the first trouble that no node has taken."""
+    made = pods[pods["created_s"] >= min(group.begin_s for group in groups)]
+    return int((made["scheduled_s"].isna() & made["finished_s"].isna()).sum())
 
 
 def _gone(events: pd.DataFrame) -> set[str]:

@@ -35,17 +35,19 @@ def headline(result: Result) -> Section:
     parts.append(_setting(result))
     parts.append(_size(result))
     if result.verdicts:
+        held = sum(verdict.passed for verdict in result.verdicts)
+        parts.append(f"{held} of {many(len(result.verdicts), 'expectation')} met:")
         parts.append(_verdicts(result))
     return Section(info.name, tuple(parts))
 
 
 def _setting(result: Result) -> str:
     info = result.info
-    start = info.start.replace("T", " ").replace("Z", " UTC")
-    warm_up = f", the first {duration(info.warm_up_s)} left out as warm-up" * (info.warm_up_s > 0)
+    start = info.start.replace("T", " ").replace("Z", " UTC").replace(":00 UTC", " UTC")
+    warm_up = f" after {duration(info.warm_up_s)} of warm-up" * (info.warm_up_s > 0)
     return (
-        f"{duration(info.duration_s)} from {start}{warm_up}; Kubernetes {info.kubernetes},"
-        f" seed {info.seed}"
+        f"{duration(info.duration_s)} from {start}, counted{warm_up or ' from the start'};"
+        f" Kubernetes {info.kubernetes}, seed {info.seed}"
     )
 
 
@@ -172,7 +174,8 @@ def _why_waiting(result: Result, slow: pd.DataFrame) -> Grid:
 
 def _last_refusals(events: pd.DataFrame) -> dict[str, str]:
     refused = events[events["reason"] == "FailedScheduling"]
-    return dict(zip(refused["object"], refused["message"], strict=True))
+    filters = refused["message"].str.partition(" preemption:")[0]  # the rest is about victims
+    return dict(zip(refused["object"], filters, strict=True))
 
 
 def restarts(result: Result) -> Section:
@@ -235,5 +238,5 @@ def unmodelled(result: Result) -> Section:
     if info.unmodelled:
         columns = (text_column("in the input, but not modelled"), number("times", count))
         parts.append(Grid(columns, tuple(info.unmodelled.items())))
-    parts.extend(info.notes)
+    parts += [f"- {note}" for note in info.notes]
     return Section("What this result leaves out or assumes", tuple(parts))

@@ -23,7 +23,9 @@ def plain(sections: Iterable[Section]) -> str:
 
 def _section(section: Section) -> list[str]:
     lines = [section.title, "=" * len(section.title)]
-    for part in section.parts:
+    for before, part in zip((None, *section.parts), section.parts, strict=False):
+        if isinstance(before, Grid):
+            lines.append("")
         if isinstance(part, Grid):
             lines += [INDENT + line for line in grid_lines(part, WIDTH - len(INDENT))]
         else:
@@ -118,7 +120,10 @@ def rich_table(grid: Grid) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for column in grid.columns:
         table.add_column(
-            Text(column.title), justify="right" if column.right else "left", no_wrap=column.right
+            Text(column.title),
+            justify="right" if column.right else "left",
+            no_wrap=column.right,
+            overflow="fold",
         )
     for row, texts in zip(grid.rows, grid.texts(), strict=True):
         cells = zip(grid.columns, row, texts, strict=True)

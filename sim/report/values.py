@@ -107,7 +107,7 @@ def usd(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'350 ms', '12.4 s', '5m 50s', '1h 05m', '2d 03h': two units, enough to act on."""
+    """'350 ms', '12.4 s', '5m 50s', '1h 05m', '2d 03h': '2h' when whole."""
     if math.isnan(seconds):
         return NOTHING
     if seconds < 0.9995:
@@ -116,12 +116,18 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
+        return _two(whole, 60, "ms")
     minutes = round(seconds / 60)
     if minutes < 1440:
-        return f"{minutes // 60}h {minutes % 60:02d}m"
-    hours = round(seconds / 3600)
-    return f"{hours // 24}d {hours % 24:02d}h"
+        return _two(minutes, 60, "hm")
+    return _two(round(seconds / 3600), 24, "dh")
+
+
+def _two(amount: int, size: int, letters: str) -> str:
+    """`amount` in a larger and a smaller unit; the smaller one is left out when it is zero."""
+    larger, smaller = divmod(amount, size)
+    rest = f" {smaller:02d}{letters[1]}" if smaller else ""
+    return f"{larger}{letters[0]}{rest}"
 
 
 def moment(seconds: float) -> str:
