@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sim.backoff import Backoff, BackoffEntry
 from sim.clock import Lane
-from sim.overcommit import ContainerMemory, pod_cpu
-from sim.pressure import Claim
+from sim.pressure import claim
 from sim.probes import FAILING, FAILS, ContainerProbes, Premise, failure_chance
 from sim.recorder import Of, Reason
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from sim.pressure import Pressure
     from sim.probes import Change, Draw
 
-MS_PER_H = 3_600_000
 TERMINATED = 143  # by TERM
 KILLED = 137  # by KILL, as an OOM kill is
 NEGLIGIBLE_CHANCE = 1e-9  # a probe that fails more seldom never fails
@@ -168,9 +166,10 @@ class Containers:
                 )
         return runs
 
-    def adopt(self, pod: int, plan: Plan) -> Runs:
+    def adopt(self, pod: int, plan: Plan, *, terminating: bool) -> Runs:
         """The containers of a pod that had no state so far, all running."""
         runs = Runs(pod, plan)
+        runs.terminating = terminating
         for run in runs:
             run.running = run.seen = True
             run.answers = bool(self._cluster.pods.answers[pod])
@@ -449,43 +448,10 @@ class Containers:
             return
         answers = all(run.answers for run in runs.regular)
         cluster.set_answers(pod, answers, self._pressure.served(pod) if answers else 1.0)
-        self._pressure.put(pod, claim(runs.plan, running))
+        self._pressure.put(pod, claim(runs.plan, [(run.plan, run.started_ms) for run in running]))
 
     def _record(self, reason: Reason, pod: int, arg: int = 0) -> None:
         self._cluster.recorder.event(self._clock.now_ms, reason, Of.POD, pod, arg)
-
-
-def claim(plan: Plan, running: list[Run]) -> Claim:
-    """What these containers of a pod want of its node."""
-    base_m = sum(run.plan.cpu_m for run in running)
-    cpu = pod_cpu(plan.template.pod.spec, base_m)
-    return Claim(
-        template=plan.template,
-        base_m=base_m,
-        cpu=cpu,
-        need_m=cpu.need_m,
-        memory=tuple(_memory(run) for run in running),
-        indexes=tuple(run.plan.index for run in running),
-        memory_b=sum(run.plan.memory.base_b for run in running),
-        growth_b_per_h=sum(
-            run.plan.memory.growth_b * MS_PER_H // run.plan.memory.growth_per_ms for run in running
-        ),
-        leaks=any(run.plan.leaks for run in running),
-        probed=any(run.plan.probed for run in running),
-        sensitive=any(run.plan.sensitive for run in running),
-    )
-
-
-def _memory(run: Run) -> ContainerMemory:
-    use = run.plan.memory
-    return ContainerMemory(
-        value_b=use.base_b,
-        at_ms=run.started_ms,
-        growth_b=use.growth_b,
-        growth_per_ms=use.growth_per_ms,
-        limit_b=run.plan.limit_b,
-        request_b=run.plan.spec.requests.get("memory", 0),
-    )
 
 
 def _chance(answer_ms: float, probe: Probe | None, rate: float) -> float:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from sim.backoff import Backoff, next_look_ms
 from sim.clock import Lane
 from sim.cluster import Change
-from sim.containers import KILLED, Containers, ContainerStatus, Run, Runs, claim
+from sim.containers import KILLED, Containers, ContainerStatus, Runs
 from sim.podtimes import Draws, Plan, PodTimes, pod_times
-from sim.pressure import Claim, Pressure
+from sim.pressure import Claim, Pressure, claim
 from sim.recorder import Of, Reason
 from sim.rng import Uniforms
 from sim.tables import NEVER, Phase
@@ -196,7 +196,7 @@ class Kubelet:
     def _claim(self, plan: Plan) -> Claim:
         template = plan.template.id
         if template not in self._claims:
-            self._claims[template] = claim(plan, [Run(plan.containers[0])])
+            self._claims[template] = claim(plan, [(plan.containers[0], 0)])
         return self._claims[template]
 
     def _up(self, pod: int, generation: int) -> None:
@@ -223,7 +223,9 @@ class Kubelet:
     def _adopt(self, pod: int) -> Runs:
         """Give a running pod a state of its own; its events so far are void."""
         self._void(pod)
-        runs = self._runs[pod] = self._containers.adopt(pod, self._plan(pod))
+        terminating = pod in self._terminating
+        runs = self._containers.adopt(pod, self._plan(pod), terminating=terminating)
+        self._runs[pod] = runs
         return runs
 
     def _stale(self, pod: int, generation: int) -> bool:
@@ -260,6 +262,7 @@ class Kubelet:
         """The pod is over: 0 Succeeded, else Failed."""
         if not self._kubelet(pod).connected:
             self.cluster.set_alive(pod, False)
+            self._runs.pop(pod, None)
             self._unsent_ends[pod] = exit_code
         elif exit_code == 0:
             self.cluster.end_pod(pod, Phase.SUCCEEDED, Reason.COMPLETED)
@@ -394,14 +397,14 @@ class Kubelet:
     def _reconnect(self, pod: int) -> None:
         """The node, which ran on, is heard of again: write what happened, read what shall be."""
         cluster, pods = self.cluster, self.cluster.pods
+        if pod in self._unsent_starts:
+            del self._unsent_starts[pod]
+            cluster.run_pod(pod)
         if pods.deleting_ms[pod] != NEVER:
             self._terminate_late(pod)
         elif pod in self._unsent_ends:
             self.ended(pod, self._unsent_ends[pod])
-        elif pod in self._runs or pods.started[pod] or pod in self._unsent_starts:
-            if pod in self._unsent_starts:
-                del self._unsent_starts[pod]
-                cluster.run_pod(pod)
+        elif pods.started[pod]:
             runs = self._runs.get(pod)
             self.publish(pod, runs.ready if runs else bool(pods.alive[pod]))
         elif pod not in self._starting:

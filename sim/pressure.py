@@ -7,7 +7,7 @@ CPU is shared anew when demands change on a node that is not calm; the next OOM 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,12 @@ from sim.overcommit import (
     container_oom_score_adj,
     headroom,
     next_oom,
+    pod_cpu,
     share_cpu,
     slowdown,
     total_b,
 )
+from sim.podspec import MEMORY
 from sim.podtimes import CALM_SLOWDOWN
 from sim.recorder import Reason
 from sim.tables import CPU_ROW, MEMORY_ROW
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
     from sim.cpu import PodCpu
     from sim.overcommit import OomEvent, VictimPolicy
+    from sim.podtimes import ContainerPlan, Plan
 
+MS_PER_H = 3_600_000
 SHARE_STEPS = 1000  # shares of requests served are told in steps of 1/1000
 SLOWDOWN_DIGITS = 3  # slowdowns in so many significant digits
 
@@ -322,6 +326,42 @@ class Pressure:
             running = (*(c for c in spec.init_containers if c.sidecar), *spec.containers)
             self._adjs[key] = container_oom_score_adj(spec, running[index], capacity_b)
         return self._adjs[key]
+
+
+def claim(plan: Plan, running: Sequence[tuple[ContainerPlan, int]]) -> Claim:
+    """What these containers of a pod, each started at the given time, want of its node."""
+    plans = [container for container, _ in running]
+    base_m = sum(container.cpu_m for container in plans)
+    cpu = pod_cpu(plan.template.pod.spec, base_m)
+    return Claim(
+        template=plan.template,
+        base_m=base_m,
+        cpu=cpu,
+        need_m=cpu.need_m,
+        memory=tuple(_memory(container, started_ms) for container, started_ms in running),
+        indexes=tuple(container.index for container in plans),
+        memory_b=sum(container.memory.base_b for container in plans),
+        growth_b_per_h=sum(_growth_b_per_h(container) for container in plans),
+        leaks=any(container.leaks for container in plans),
+        probed=any(container.probed for container in plans),
+        sensitive=any(container.sensitive for container in plans),
+    )
+
+
+def _memory(container: ContainerPlan, started_ms: int) -> ContainerMemory:
+    use = container.memory
+    return ContainerMemory(
+        value_b=use.base_b,
+        at_ms=started_ms,
+        growth_b=use.growth_b,
+        growth_per_ms=use.growth_per_ms,
+        limit_b=container.limit_b,
+        request_b=container.spec.requests.get(MEMORY, 0),
+    )
+
+
+def _growth_b_per_h(container: ContainerPlan) -> int:
+    return container.memory.growth_b * MS_PER_H // container.memory.growth_per_ms
 
 
 def _rounded(factor: float) -> float:
