@@ -174,8 +174,10 @@ def _why_waiting(result: Result, slow: pd.DataFrame) -> Grid:
 
 def _last_refusals(events: pd.DataFrame) -> dict[str, str]:
     refused = events[events["reason"] == "FailedScheduling"]
-    filters = refused["message"].str.partition(" preemption:")[0]  # the rest is about victims
-    return dict(zip(refused["object"], filters, strict=True))
+    return {
+        pod: message.partition(" preemption:")[0]  # the rest is about victims
+        for pod, message in zip(refused["object"], refused["message"], strict=True)
+    }
 
 
 def restarts(result: Result) -> Section:

@@ -190,6 +190,11 @@ def test_waits_of_ordinary_length_are_left_out():
     assert "pending" not in report.sections(result)
 
 
+def test_pod_that_waited_without_a_refusal_waited_for_its_turn():
+    result = a_result(pods=[a_pod("web-1", wait_s=3.0)])
+    assert "no refusal: it waited for its turn" in text_of(result, "pending")
+
+
 def test_restarts_say_who_and_why(shop):
     text = text_of(shop, "restarts")
     assert "over its memory limit ×1" in text
