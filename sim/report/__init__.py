@@ -6,6 +6,7 @@ into `SECTIONS`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +17,16 @@ from sim.report.values import Column, Grid, Section, as_json
 if TYPE_CHECKING:
     from sim.result import Result
 
-__all__ = ["SECTIONS", "Column", "Grid", "Section", "html_summary", "render", "sections", "show"]
+__all__ = [
+    "SECTIONS",
+    "Column",
+    "Grid",
+    "Section",
+    "html_summary",
+    "print_report",
+    "render",
+    "sections",
+]
 
 SECTIONS: dict[str, Callable[[Result], Section]] = {
     "headline": outcome.headline,
@@ -47,8 +57,9 @@ def render(result: Result, format: str = "text") -> str:
     return write(sections(result).values())
 
 
-def show(result: Result, file: TextIO) -> None:
-    """Write the report: in colour on a terminal, as plain text anywhere else."""
+def print_report(result: Result, file: TextIO | None = None) -> None:
+    """Write the report to `file` (standard output): in colour on a terminal, else plain."""
+    file = file or sys.stdout
     if file.isatty():
         text.on_terminal(sections(result).values(), file)
     else:

@@ -309,8 +309,13 @@ def test_unknown_format_names_the_valid_ones(shop):
 
 def test_pipe_gets_plain_text(shop):
     pipe = io.StringIO()
-    report.show(shop, pipe)
+    report.print_report(shop, pipe)
     assert pipe.getvalue() == shop.report()
+
+
+def test_standard_output_is_the_default(shop, capsys):
+    report.print_report(shop)
+    assert capsys.readouterr().out == shop.report()
 
 
 def test_terminal_gets_bad_values_in_red(monkeypatch):
