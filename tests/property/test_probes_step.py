@@ -1,6 +1,9 @@
 """Skipped probes change exactly what probes made one by one would change, at the same instants."""
 
+import math
 import random
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -37,6 +40,7 @@ class StepProber:
     origin_ms: int
     first_trigger_effective: bool
     sync_on_change: bool
+    draw: Callable[[], float]
     premise: Premise = FAILING
     workers: dict[str, Worker] = field(default_factory=dict)
     instance: int = 0
@@ -122,7 +126,7 @@ class StepProber:
         self.probe(worker, now_ms)
 
     def probe(self, worker, now_ms):
-        outcome = "Failure" if getattr(self.premise, worker.kind) else "Success"
+        outcome = "Failure" if self.draw() < getattr(self.premise, worker.kind) else "Success"
         worker.run = worker.run + 1 if outcome == worker.last else 1
         worker.last = outcome
         probe = worker.probe
@@ -175,12 +179,12 @@ class StepProber:
         self.premise = premise
 
 
-def run_skipping(case):
+def run_skipping(case, draw=random.random):
     """Changes and (started, ready) after each verb, from ContainerProbes."""
     probes = ContainerProbes(
         case.spec,
         case.origin_ms,
-        random.random,
+        draw,
         first_trigger_effective=case.first_trigger_effective,
     )
     changes, flags = [], []
@@ -200,10 +204,10 @@ def run_skipping(case):
     return changes, flags
 
 
-def run_stepping(case):
+def run_stepping(case, draw=random.random):
     """The same from a prober that makes every tick."""
     prober = StepProber(
-        case.spec, case.origin_ms, case.first_trigger_effective, case.sync_on_change
+        case.spec, case.origin_ms, case.first_trigger_effective, case.sync_on_change, draw
     )
     flags = []
     for verb, now_ms, *arguments in case.verbs:
@@ -301,3 +305,42 @@ def test_skipping_equals_stepping_over_thousands_of_histories():
         seen.update(what for _, what in changes)
     # the histories are worth the time only if they reach everything there is
     assert seen == {"replaced", "started", "startup-failed", "liveness-failed", "ready", "unready"}
+
+
+def a_restless_case():
+    """Flaky probes whose counters pass through two premises, a sync, a restart and a third."""
+    spec = Container(
+        "main",
+        startup=Probe(period_ms=2000, failure_threshold=6),
+        liveness=Probe(period_ms=5000, failure_threshold=3),
+        readiness=Probe(period_ms=3000, success_threshold=3, failure_threshold=2),
+    )
+    verbs = [
+        ("instance_started", 0, 700),
+        ("set_premise", 0, Premise(0.5, 0.4, 0.3)),
+        ("set_premise", 16_000, Premise(0.5, 0.6, 0.5)),
+        ("sync", 25_500),
+        ("exited", 36_000),
+        ("instance_started", 38_000, 38_500),
+        ("set_premise", 45_000, Premise(0.3, 0.3, 0.2)),
+    ]
+    return Case(spec, 200, True, True, verbs, 75_000)
+
+
+def test_flaky_probes_skip_and_step_alike_in_distribution():
+    """Same shares of (changes so far, last change) from both, by a two-sample chi-square."""
+    case, draw = a_restless_case(), random.Random(1).random
+
+    def shares(run):
+        histories = (run(case, draw)[0] for _ in range(6000))
+        return Counter((len(changes), *changes[-1:]) for changes in histories)
+
+    skipped, stepped = shares(run_skipping), shares(run_stepping)
+    both = skipped + stepped
+    common = [end for end, count in both.items() if count >= 40]
+    rest = [6000 - sum(counts[end] for end in common) for counts in (skipped, stepped)]
+    cells = [(skipped[end], stepped[end]) for end in common] + [tuple(rest)]
+    chi2 = sum((a - b) ** 2 / (a + b) for a, b in cells)
+    freedom = len(cells) - 1
+    assert freedom > 20
+    assert abs(chi2 - freedom) / math.sqrt(2 * freedom) < 4
