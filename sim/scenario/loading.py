@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from sim.behaviour import Behaviour, Distribution
 from sim.errors import Position, Problem, ScenarioError, did_you_mean
-from sim.manifests import Manifests, PodManifest, parse_object, read_manifests
-from sim.podspec import PodTemplate
+from sim.manifests import Manifests, parse_object, read_manifests
 from sim.scenario import paths
 from sim.scenario.checks import findings, notices
 from sim.scenario.expressions import Expectation
@@ -33,19 +32,17 @@ from sim.scenario.pools import Pool, pool_of
 from sim.scenario.problems import Locate, in_order, path_of, problems_of
 from sim.scenario.schema import scenario_schema
 from sim.units import shown
-from sim.workloads import Job
 from sim.yamls import Document, dotted, load_documents, read_documents
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A stream of equal Pods or, when `job` is set, of equal Jobs."""
+    """A stream of equal Pods or Jobs; `manifests` holds the one object that each arrival makes."""
 
     name: str
     every: Distribution
     runtime: Distribution
-    template: PodTemplate
-    job: Job | None = None
+    manifests: Manifests
     start_ms: int = 0
     until_ms: int | None = None
     count: int | None = None
@@ -205,7 +202,7 @@ def _scenario(
 def _validated(
     data: dict[str, Any], locate: Locate, problems: list[Problem]
 ) -> tuple[ScenarioForm, set[str]]:
-    """The form of `data`, without the sections that have problems, and their names."""
+    """The form of what is sound in `data`, and the names of the sections that have problems."""
     try:
         return ScenarioForm.model_validate(data), set()
     except ValidationError as error:
@@ -214,7 +211,7 @@ def _validated(
     found = problems_of(errors, scenario_schema(), locate)
     problems += [problem for problem in found if problem.position not in known]
     unsure = {str(step) for details in errors for step in path_of(details)[:1]}
-    return ScenarioForm.model_validate(_REQUIRED | _sections(data, unsure)), unsure
+    return _sound(data, [path_of(details) for details in errors], unsure), unsure
 
 
 # Stands in for required sections that have problems, so that the others can still be checked.
@@ -226,8 +223,19 @@ _REQUIRED: dict[str, Any] = {
 }
 
 
-def _sections(data: dict[str, Any], unsure: set[str]) -> dict[str, Any]:
-    return {name: section for name, section in data.items() if str(name) not in unsure}
+def _sound(data: dict[str, Any], wrong: list[paths.Path], unsure: set[str]) -> ScenarioForm:
+    """The form without the fields that are wrong or, where they are needed, without the sections.
+
+    So one pass can also look for what the rest names and nothing has.
+    """
+    pruned = copy.deepcopy(data)
+    for path in wrong:
+        paths.remove_at(pruned, path)
+    sections = {name: value for name, value in data.items() if str(name) not in unsure}
+    try:
+        return ScenarioForm.model_validate(_REQUIRED | pruned)
+    except ValidationError:
+        return ScenarioForm.model_validate(_REQUIRED | sections)
 
 
 def _manifests(
@@ -277,26 +285,27 @@ def _arrivals(
     return tuple(found)
 
 
-def _arrival(form: ArrivalForm, made: PodManifest | Job) -> Arrival:
+def _arrival(form: ArrivalForm, made: Manifests) -> Arrival:
     return Arrival(
         name=form.name,
         every=form.every,
         runtime=form.runtime,
-        template=made.template,
-        job=made if isinstance(made, Job) else None,
+        manifests=made,
         start_ms=form.start_ms,
         until_ms=form.until_ms,
         count=form.count,
     )
 
 
-def _template(file: Path, manifests: Manifests) -> PodManifest | Job:
+def _template(file: Path, manifests: Manifests) -> Manifests:
     """The Pod or Job that a file holds; its pods may name the manifests' priority classes."""
-    documents = load_documents(file, dialect="manifest")
-    parsed = [
-        parse_object(d.data, document=d, classes=manifests.priority_classes) for d in documents
-    ]
-    if len(parsed) == 1 and isinstance(parsed[0], PodManifest | Job):
-        return parsed[0]
-    message = "expected one Pod or one Job, the template of a stream of arrivals."
-    raise ScenarioError([Problem(Position(str(file)), message)])
+    made = Manifests()
+    for document in load_documents(file, dialect="manifest"):
+        classes = manifests.priority_classes
+        parsed = parse_object(document.data, document=document, classes=classes)
+        if parsed is not None:
+            made.add(parsed)
+    if len(made.pods) + len(made.jobs) != 1:
+        message = "expected one Pod or one Job, the template of a stream of arrivals."
+        raise ScenarioError([Problem(Position(str(file)), message)])
+    return made

@@ -51,6 +51,17 @@ def set_at(data: Any, path: Path, value: object) -> None:
     data[path[-1]] = value
 
 
+def remove_at(data: Any, path: Path) -> None:
+    """Take the field at `path` out of its mapping, in place; items of lists stay."""
+    for step in path[:-1]:
+        try:
+            data = data[step]
+        except (LookupError, TypeError):
+            return
+    if isinstance(data, dict) and path:
+        data.pop(path[-1], None)
+
+
 def _below(data: Any, path: Path, missing: object) -> Any:
     """What stands at the last step of `path` in `data`; `missing` is put there when nothing is."""
     _check(data, path)

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from sim.podspec import Taint
 from sim.scenario import Scenario, load, scenario_schema
 
 GIB = 1024**3
+ROOT = Path(__file__).parents[2]
 
 # The example of the design, whole.
 EXAMPLE = """\
@@ -152,7 +156,7 @@ def test_the_example_of_the_design_is_read_as_it_says(shop):
     [arrival] = scenario.arrivals
     assert arrival.every == Exponential(120_000)
     assert arrival.runtime == Lognormal.of_p99(240_000, 3_600_000)
-    assert (arrival.job.name, arrival.template.spec.restart_policy) == ("nightly", "Never")
+    assert [job.name for job in arrival.manifests.jobs] == ["nightly"]
     [fault] = scenario.faults
     assert (fault.at_ms, fault.zone, fault.down_ms) == (1_800_000, "b", 1_200_000)
     assert [s.name for s in scenario.manifests.services] == ["frontend"]
@@ -575,19 +579,23 @@ WRONG = [
         id="a unit that is not known",
     ),
     pytest.param(
-        "arrivals:\n- {name: x, every: 1m, template: shop.yaml, runtime: 1m}\n",
-        None,
-        id="a template of two objects",
+        "arrivals:\n- {name: x, every: 1m, template: shop.yml, runtime: 1m}\n",
+        "6:34: arrivals[0].template: no file or directory 'shop.yml'. Did you mean 'shop.yaml'?",
+        id="a template that is not there",
     ),
 ]
 
 
 @pytest.mark.parametrize(("section", "message"), WRONG)
 def test_wrong_values_are_told_with_what_was_expected(shop, section, message):
-    expected = f"a.yaml:{message}"
-    if message is None:
-        expected = "shop.yaml: expected one Pod or one Job, the template of a stream of arrivals."
-    assert problems(HEADER + RUN + section) == [expected]
+    assert problems(HEADER + RUN + section) == [f"a.yaml:{message}"]
+
+
+def test_a_template_of_arrivals_is_one_pod_or_job(shop):
+    stream = "arrivals:\n- {name: x, every: 1m, template: shop.yaml, runtime: 1m}\n"
+    assert problems(HEADER + RUN + stream) == [
+        "shop.yaml: expected one Pod or one Job, the template of a stream of arrivals."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -638,6 +646,15 @@ def test_all_problems_of_scenario_and_manifests_come_together(shop):
     ]
 
 
+def test_a_wrong_field_does_not_hide_a_wrong_name_beside_it(shop):
+    traffic = "traffic: [{service: shop/frontnd, rps: 1, cpuPerRequest: 4}]\n"
+    found = problems(HEADER + RUN + "manifests: [shop.yaml]\n" + traffic)
+    assert [line.split(": ")[1] for line in found] == [
+        "traffic[0].service",
+        "traffic[0].cpuPerRequest",
+    ]
+
+
 def test_two_pools_of_one_name_are_refused():
     pool = {"pool": "p", "count": 1, "instanceType": "m5.large"}
     with pytest.raises(ScenarioError, match=r"pool 'p' stands here twice"):
@@ -674,6 +691,16 @@ def test_a_file_that_holds_no_scenario_is_refused(shop, text, message):
 def test_a_file_that_is_not_there_is_told(shop):
     with pytest.raises(ScenarioError, match=r"^b.yaml: there is no such file"):
         load("b.yaml")
+
+
+def test_reading_a_scenario_needs_neither_numpy_nor_pandas(shop):
+    code = (
+        "import sys, sim; sim.load('a.yaml'); "
+        "print(sorted({'numpy', 'pandas', 'matplotlib', 'duckdb'} & set(sys.modules)))"
+    )
+    where = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 # What a run does not heed
@@ -877,12 +904,11 @@ def outcome(data, base):
 def mutate(data, path, value):
     """Put `value` at a path, or take away what is there; nothing when an earlier one removed it."""
     *parents, last = path
-    for step in parents:
-        try:
+    try:
+        for step in parents:
             data = data[step]
-        except (LookupError, TypeError):
-            return
-    if isinstance(data, dict) and value == "delete":
-        data.pop(last, None)
-    elif isinstance(data, dict) or (isinstance(data, list) and last < len(data)):
         data[last] = value
+        if value == "delete":
+            del data[last]
+    except (LookupError, TypeError):
+        return
