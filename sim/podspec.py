@@ -6,7 +6,7 @@ and limits), every other resource in its own unit (bytes, devices); times are mi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -159,14 +159,14 @@ class PodSpec:
     @cached_property
     def requests(self) -> Resources:
         """Effective requests of the pod (component-helpers resource/helpers.go PodRequests)."""
-        total = _aggregate(self, "requests")
+        total = _aggregate(self, lambda container: container.requests)
         total.update({k: v for k, v in self.pod_requests.items() if _at_pod_level(k)})
         return _plus(total, self.overhead)
 
     @cached_property
     def limits(self) -> Resources:
         """Effective limits; overhead is added only to limits that are non-zero."""
-        total = _aggregate(self, "limits")
+        total = _aggregate(self, lambda container: container.limits)
         total.update({k: v for k, v in self.pod_limits.items() if _at_pod_level(k)})
         return {k: v + (self.overhead.get(k, 0) if v else 0) for k, v in total.items()}
 
@@ -208,23 +208,20 @@ def nonzero_request(spec: PodSpec, resource: str, default: int, *, on_node: bool
         containers = spec.containers + spec.init_containers
         named = resource in pod_level or any(resource in c.requests for c in containers)
         default = 0 if named else default
-    total = _aggregate_of(spec, lambda c: c.requests.get(resource, default))
+    total = _together(spec, lambda c: c.requests.get(resource, default))
     if resource in pod_level:
         total = pod_level[resource]
     return total + spec.overhead.get(resource, 0)
 
 
-def _aggregate(spec: PodSpec, kind: Literal["requests", "limits"]) -> dict[str, int]:
+def _aggregate(spec: PodSpec, of: Callable[[Container], Resources]) -> dict[str, int]:
+    """Per resource that any container names: what the containers of the pod take together."""
     containers = spec.containers + spec.init_containers
-    amounts = [c.requests if kind == "requests" else c.limits for c in containers]
-    names = {name: None for amount in amounts for name in amount}
-    of = (lambda c, n: c.requests.get(n, 0)) if kind == "requests" else (
-        lambda c, n: c.limits.get(n, 0)
-    )
-    return {name: _aggregate_of(spec, lambda c, name=name: of(c, name)) for name in names}
+    names = dict.fromkeys(name for container in containers for name in of(container))
+    return {name: _together(spec, lambda c, n=name: of(c).get(n, 0)) for name in names}  # type: ignore[misc]
 
 
-def _aggregate_of(spec: PodSpec, amount) -> int:  # type: ignore[no-untyped-def]
+def _together(spec: PodSpec, amount: Callable[[Container], int]) -> int:
     """max(containers + sidecars, the largest init step), where a step includes earlier sidecars."""
     regular = sum(amount(container) for container in spec.containers)
     sidecars = 0
@@ -235,7 +232,7 @@ def _aggregate_of(spec: PodSpec, amount) -> int:  # type: ignore[no-untyped-def]
             sidecars += own
             own = 0
         largest_step = max(largest_step, sidecars + own)
-    return int(max(regular + sidecars, largest_step))
+    return max(regular + sidecars, largest_step)
 
 
 def _at_pod_level(resource: str) -> bool:

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sim.errors import Position, Problem, did_you_mean
-from sim.labels import OPERATORS, Operator, Requirement, Selector
+from sim.labels import (
+    OPERATORS,
+    Operator,
+    Requirement,
+    Selector,
+    is_label_key,
+    is_label_value,
+)
 from sim.podspec import CPU, Resources
 from sim.units import amount, cpu_m, shown
 from sim.workloads import IntOrPercent
@@ -21,12 +28,9 @@ from sim.yamls import Document, Step, dotted
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
-_LABEL_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_SUBDOMAIN = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
-_KEY = re.compile(rf"(?:(?=.{{1,253}}/)(?i:{_SUBDOMAIN})/)?{_LABEL_NAME}")
-_LABEL_VALUE = re.compile(rf"(?:{_LABEL_NAME})?")
-_NAME = re.compile(rf"(?=.{{1,253}}\Z){_SUBDOMAIN}")
-_PERCENT = re.compile(r"[0-9]+%", re.ASCII)
+_PART = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_PART}(?:\.{_PART})*", re.ASCII)
+_PERCENT = re.compile(r"[0-9]{1,9}%", re.ASCII)
 _QUOTE = "Put it in quotes."
 
 
@@ -164,9 +168,9 @@ class Value:
     def labels(self) -> dict[str, str]:
         """Labels, or a map of labels to match (the checks are apimachinery's)."""
         for key, value in self.entries():
-            if not _KEY.fullmatch(key):
+            if not is_label_key(key):
                 value.problem(f"got {shown(key)}; expected a label key such as 'app' or 'a.io/app'")
-            if isinstance(value.raw, str) and not _LABEL_VALUE.fullmatch(value.raw):
+            if isinstance(value.raw, str) and not is_label_value(value.raw):
                 value.wrong("a label value: at most 63 of A-Z a-z 0-9 - _ .")
         return self.text_map()
 
