@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from sim.cluster import Cluster
     from sim.workloads import IntOrPercent, PodDisruptionBudget
 
-RELEVANT = {
+RELEVANT = (
     Change.POD_READY,
     Change.POD_ALIVE,
     Change.POD_DELETING,
     Change.POD_ENDED,
     Change.POD_REMOVED,
-}
+)
 
 
 @dataclass(slots=True)
@@ -52,16 +52,16 @@ class Availability:
         self._cluster = cluster
         self.records: dict[int, Record] = {}  # workload -> record
         self._counted: set[int] = set()
-        cluster.watchers.append(self.on_change)
+        cluster.watch(self.on_change, [*RELEVANT, Change.OBJECT])
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Follow pods and wanted replicas."""
-        if change in RELEVANT:
+        if change != Change.OBJECT:
             self._count(object_id)
-        elif change == Change.OBJECT:
-            kind, key = self._cluster.changed_objects[object_id]
-            if kind in ("Deployment", "ReplicaSet"):
-                self._want(kind, key)
+            return
+        kind, key = self._cluster.changed_objects[object_id]
+        if kind in ("Deployment", "ReplicaSet"):
+            self._want(kind, key)
 
     def restart(self) -> None:
         """Begin to count anew (end of the warm-up)."""

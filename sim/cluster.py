@@ -7,7 +7,7 @@ Each verb keeps the summed columns right, records what happened and tells the wa
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -185,7 +185,7 @@ class Cluster:
         self.budgets: dict[tuple[str, str], PodDisruptionBudget] = {}
         self.namespaces: dict[str, Labels] = {}
         self.changed_objects: list[tuple[str, tuple[str, str]]] = []
-        self.watchers: list[Watcher] = []
+        self._watchers: list[list[Watcher]] = [[] for _ in Change]
         self.pod_counts = PodCounts(self.nodes, self.pods, self.templates)
         self.pods_log = array("i")  # nodes whose pods changed, in order
         self.nodes_log = array("i")  # nodes whose own properties changed, in order
@@ -197,6 +197,11 @@ class Cluster:
         self._shape_ids: dict[str, int] = {}
         self._owner_ids: dict[tuple[str, str, str], int] = {}
         self._workload_ids: dict[tuple[str, str, str], int] = {}
+
+    def watch(self, watcher: Watcher, changes: Iterable[Change] = Change) -> None:
+        """Tell `watcher` of these changes (by default of all), after those who asked before it."""
+        for change in changes:
+            self._watchers[change].append(watcher)
 
     # Nodes
 
@@ -589,7 +594,7 @@ class Cluster:
         self.recorder.event(self.clock.now_ms, reason, kind, object_id, arg)
 
     def _tell(self, change: Change, object_id: int) -> None:
-        for watcher in self.watchers:
+        for watcher in self._watchers[change]:
             watcher(change, object_id)
 
     def _node_changed(self, change: Change, node: int, reason: Reason | None = None) -> None:

@@ -22,6 +22,8 @@ from sim.recorder import Reason
 if TYPE_CHECKING:
     from sim.cluster import Cluster
 
+RELEVANT = (Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED, Change.OBJECT)
+
 Reconcile = Callable[[Any, "Cluster", int], Sequence[Action]]
 
 
@@ -131,7 +133,7 @@ class ControlPlane:
             kind: ControllerRun(cluster, reconcile, settings, delays.get(kind, settings.sync_ms))
             for kind, reconcile in controllers
         }
-        cluster.watchers.append(self.on_change)
+        cluster.watch(self.on_change, RELEVANT)
 
     def dirty(self, kind: str, key: Hashable) -> None:
         """Have the controller of `kind` look at `key`."""
@@ -139,11 +141,10 @@ class ControlPlane:
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Wake whoever owns what changed."""
-        if change in (Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED):
-            owner = self._cluster.owners[self._cluster.pods.owner[object_id]]
-            if owner.kind in self._runs:
-                self._runs[owner.kind].queue.add((owner.namespace, owner.name))
-        elif change == Change.OBJECT:
+        if change == Change.OBJECT:
             kind, key = self._cluster.changed_objects[object_id]
-            if kind in self._runs:
-                self._runs[kind].queue.add(key)
+        else:
+            owner = self._cluster.owners[self._cluster.pods.owner[object_id]]
+            kind, key = owner.kind, (owner.namespace, owner.name)
+        if kind in self._runs:
+            self._runs[kind].queue.add(key)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SYNC_MS = 18  # median delay from a Ready change to the slice, measured on a real control plane
 PROXY_MS = (100, 1_500)  # kube-proxy waits at least 1 s between syncs; a modelling choice
-RELEVANT = {Change.POD_READY, Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED}
+RELEVANT = (Change.POD_READY, Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED)
 
 ServiceKey = tuple[str, str]
 
@@ -57,10 +57,11 @@ class Endpoints:
         self._of_template: dict[int, tuple[ServiceKey, ...]] = {}
         delay_ms = 0 if ideal else SYNC_MS
         self._queue = WorkQueue(cluster.clock, Lane.ENDPOINTS, delay_ms, self._sync)
-        cluster.watchers.append(self.on_change)
 
     def watch(self, service: Service) -> None:
         """Keep the endpoints of this Service from now on."""
+        if not self._slices:
+            self._cluster.watch(self.on_change, [Change.POD_CREATED, *RELEVANT])
         self._slices[service.namespace, service.name] = _Slice(service)
         self._of_template.clear()
 
@@ -69,7 +70,7 @@ class Endpoints:
         if change == Change.POD_CREATED:
             for key in self._services_of(object_id):
                 self._slices[key].members[object_id] = None
-        elif change in RELEVANT:
+        else:
             for key in self._services_of(object_id):
                 if change == Change.POD_REMOVED:
                     self._slices[key].members.pop(object_id, None)

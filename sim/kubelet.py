@@ -91,13 +91,11 @@ class Kubelet:
         self._handlers = self._handlers_by_change()
         for node in range(len(cluster.nodes)):
             self._node_added(node)
-        cluster.watchers.append(self.on_change)
+        cluster.watch(self.on_change, self._handlers)
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take note of what happens in the cluster."""
-        handler = self._handlers[change]
-        if handler is not None:
-            handler(object_id)
+        self._handlers[change](object_id)
 
     def set_load(self, pod: int, cpu_m: int) -> None:
         """From now on the requests sent to a pod ask for this much CPU, while it answers."""
@@ -114,17 +112,17 @@ class Kubelet:
             return tuple(ContainerStatus(plan.spec.name, state, alive) for plan in plans)
         return tuple(run.status for run in runs)
 
-    def _handlers_by_change(self) -> list[Callable[[int], None] | None]:
-        handlers: list[Callable[[int], None] | None] = [None] * (max(Change) + 1)
-        handlers[Change.POD_BOUND] = self._bound
-        handlers[Change.POD_DELETING] = self._deleting
-        handlers[Change.POD_ENDED] = self._pod_ended
-        handlers[Change.POD_REMOVED] = self._forget
-        handlers[Change.POD_ALIVE] = self._alive
-        handlers[Change.NODE_ADDED] = self._node_added
-        handlers[Change.NODE_DOWN] = self._node_down
-        handlers[Change.NODE_UP] = self._node_up
-        return handlers
+    def _handlers_by_change(self) -> dict[Change, Callable[[int], None]]:
+        return {
+            Change.POD_BOUND: self._bound,
+            Change.POD_DELETING: self._deleting,
+            Change.POD_ENDED: self._pod_ended,
+            Change.POD_REMOVED: self._forget,
+            Change.POD_ALIVE: self._alive,
+            Change.NODE_ADDED: self._node_added,
+            Change.NODE_DOWN: self._node_down,
+            Change.NODE_UP: self._node_up,
+        }
 
     def _kubelet(self, pod: int) -> _Kubelet:
         return self._kubelets[self.cluster.pods.node.item(pod)]

@@ -6,7 +6,6 @@ pods of request times the time they held it, so nothing is added up while the ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from sim.scheduler import Decisions
     from sim.traffic import Traffic
 
-Columns = dict[str, Sequence[Any]]
+Columns = dict[str, Any]  # column name -> one value per row
 PHASES = {phase: phase.name.capitalize() for phase in Phase}
 
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from sim.rng import Uniforms
 
 TieBreak = Literal["random", "first"]
-WAKING = {
+WAKING = (
     Change.POD_ENDED,
     Change.POD_REMOVED,
     Change.NODE_ADDED,
     Change.NODE_TAINTS,
     Change.NODE_SCHEDULABLE,
-}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Scheduler:
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
         self._last_message: dict[int, str] = {}
         self._nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
-        cluster.watchers.append(self.on_change)
+        cluster.watch(self.on_change, [Change.POD_CREATED, Change.POD_BOUND, *WAKING])
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take in new pods; wake the waiting ones when something may have made room."""

@@ -72,7 +72,7 @@ class Traffic:
         self.flows: dict[ServiceKey, Flow] = {}
         self._flows_of: dict[int, dict[ServiceKey, None]] = {}
         self._queue = WorkQueue(cluster.clock, Lane.ENDPOINTS, 0, self._recount)
-        cluster.watchers.append(self.on_change)
+        cluster.watch(self.on_change, [Change.POD_ANSWERS])
 
     def add(self, key: ServiceKey, rps: float, cpu_ms_per_request: float) -> None:
         """Send requests to a Service from now on."""
@@ -81,7 +81,7 @@ class Traffic:
 
     def on_change(self, change: Change, object_id: int) -> None:
         """A pod that clients send requests to answers differently from now on."""
-        if change == Change.POD_ANSWERS and object_id in self._flows_of:
+        if object_id in self._flows_of:
             for key in self._flows_of[object_id]:
                 self._queue.add(key)
 

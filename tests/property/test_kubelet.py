@@ -99,7 +99,7 @@ class AnyHistory(RuleBasedStateMachine):
         )
         for node in range(NODES):
             self.cluster.add_node(f"node-{node}", shape(NODE))
-        self.cluster.watchers.append(self.watch)
+        self.cluster.watch(self.watch)
 
     def watch(self, change, object_id):
         """What must hold at every single change."""

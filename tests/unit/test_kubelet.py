@@ -45,7 +45,7 @@ class Story:
         for index in range(nodes):
             self.cluster.add_node(f"node-{index}", shape(node))
         self.changes = []
-        self.cluster.watchers.append(self.note)
+        self.cluster.watch(self.note)
 
     def times_of(self, template):
         return (
