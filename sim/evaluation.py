@@ -155,6 +155,10 @@ class Evaluation:
             self.cluster.vacate(pod, node)
         return found
 
+    def refuses_for_pods_elsewhere(self) -> bool:
+        """Whether a filter that looks at pods on other nodes refuses some node."""
+        return any(row.whys.any() for row in self._anywhere)
+
     def verdicts(self) -> dict[int, Refusal]:
         """For each node that does not take the pod the first filter to refuse, and its verdict."""
         refused = self.cluster.nodes.exists[: len(self.total)] & ~self._feasible
@@ -219,6 +223,7 @@ class Evaluation:
 
     def _ask_prefilters(self) -> None:
         self.rejection, self.allowed, self._filters = None, None, []
+        self._local, self._anywhere = [], []
         for plugin in self.profile.filters:
             state = plugin.prefilter(self.pod, self.cluster)
             if state is SKIP and not (

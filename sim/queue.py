@@ -3,7 +3,8 @@
 Follows pkg/scheduler/backend/queue (v1.34.1): activeQ by priority, then time; backoffQ with 1 s
 doubling to 10 s in whole seconds, taken from when activeQ is empty; unschedulable pods wait for an
 event that may help, at most five minutes. Whether an event helps is not asked plugin by plugin yet:
-every change that frees room or changes a node wakes them all.
+every change that frees room or changes a node wakes them all, a pod that found its node wakes those
+that were refused because of where other pods are.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class SchedulingQueue:
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
         self.unschedulable: dict[int, None] = {}
+        self.apart: dict[
+            int, None
+        ] = {}  # those of them that pods on other nodes were in the way of
         self._active: list[tuple[int, int, int, int]] = []  # -priority, time, place, pod
         self._backoff: list[tuple[int, int, int, int, int]] = []  # expiry s, then as above
         self._places = 0
@@ -51,6 +55,7 @@ class SchedulingQueue:
         """The pod is gone, or has found its node."""
         self.entries.pop(pod, None)
         self.unschedulable.pop(pod, None)
+        self.apart.pop(pod, None)
 
     def pop(self) -> Entry | None:
         """The pod to try now: the head of activeQ, or of backoffQ when activeQ is empty."""
@@ -64,20 +69,23 @@ class SchedulingQueue:
                     return entry
         return None
 
-    def failed(self, entry: Entry, now_ms: int) -> None:
-        """No node took it: it waits for a change."""
+    def failed(self, entry: Entry, now_ms: int, *, apart: bool = False) -> None:
+        """No node took it: it waits for a change; with `apart`, also for one of pods elsewhere."""
         entry.unschedulable_count += 1
         entry.timestamp_ms = now_ms
         self.unschedulable[entry.pod] = None
+        if apart:
+            self.apart[entry.pod] = None
 
     def something_changed(self, now_ms: int) -> bool:
         """Move every unschedulable pod to activeQ or backoffQ; whether there was any."""
         if not self.unschedulable:
             return False
-        moved, self.unschedulable = self.unschedulable, {}
-        for pod in moved:
-            self._move(self.entries[pod], now_ms)
-        return bool(moved)
+        return self._wake(list(self.unschedulable), now_ms)
+
+    def pod_came(self, now_ms: int) -> bool:
+        """Move those that pods on other nodes were in the way of; whether there was any."""
+        return bool(self.apart) and self._wake(list(self.apart), now_ms)
 
     def flush_unschedulable(self, now_ms: int) -> bool:
         """Move the pods that have waited for more than five minutes; whether there was any."""
@@ -86,10 +94,14 @@ class SchedulingQueue:
             for pod in self.unschedulable
             if now_ms - self.entries[pod].timestamp_ms > MAX_UNSCHEDULABLE_MS
         ]
-        for pod in late:
+        return self._wake(late, now_ms)
+
+    def _wake(self, pods: list[int], now_ms: int) -> bool:
+        for pod in pods:
             del self.unschedulable[pod]
+            self.apart.pop(pod, None)
             self._move(self.entries[pod], now_ms)
-        return bool(late)
+        return bool(pods)
 
     def _move(self, entry: Entry, now_ms: int) -> None:
         expiry_s = backoff_expiry_s(entry)

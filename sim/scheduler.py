@@ -50,6 +50,7 @@ class Unschedulable:
 
     pod: int
     message: str
+    apart: bool = False  # some node refused it because of pods on other nodes
 
 
 @dataclass(slots=True)
@@ -102,6 +103,8 @@ class Scheduler:
                 self._wake()
         elif change == Change.POD_BOUND:
             self._forget(object_id)
+            if self.queue.pod_came(self.cluster.clock.now_ms):
+                self._wake()
         elif change == Change.POD_REMOVED and self.cluster.pods.node[object_id] == UNBOUND:
             self._forget(object_id)
         elif change in WAKING and self.queue.something_changed(self.cluster.clock.now_ms):
@@ -113,7 +116,8 @@ class Scheduler:
         found = self.ask(entry.pod, template)
         node, score, ties = self._select(found.total)
         if node == UNBOUND:
-            return Unschedulable(entry.pod, self._message(found))
+            apart = found.evaluation.refuses_for_pods_elsewhere()
+            return Unschedulable(entry.pod, self._message(found), apart)
         feasible = len(found.feasible()) if self.decisions else 0
         return Bind(entry.pod, node, score, ties, feasible)
 
@@ -171,7 +175,7 @@ class Scheduler:
 
     def _wait(self, entry: Entry, outcome: Unschedulable) -> None:
         now_ms = self.cluster.clock.now_ms
-        self.queue.failed(entry, now_ms)
+        self.queue.failed(entry, now_ms, apart=outcome.apart)
         if self._last_message.get(entry.pod) != outcome.message:
             self._last_message[entry.pod] = outcome.message
             recorder = self.cluster.recorder
