@@ -67,7 +67,7 @@ class Quantity:
         if not self.value:
             return "0"
         if self.format == "DecimalExponent":
-            number, exponent = _thousands(self.value)
+            number, exponent = _thousands(self.value, 2 * _LONGEST)
             return f"{number}e{exponent}" if exponent else str(number)
         if self.format == "BinarySI" and abs(self.value) >= 1024 and self.value.denominator == 1:
             return _binary_text(self.value.numerator)
@@ -147,7 +147,9 @@ def format_duration_ms(duration_ms: int) -> str:
 
 
 def shown(value: object) -> str:
-    """`value` as an error message shows it: its repr, cut when it is long."""
+    """`value` as an error message shows it: as YAML writes it, cut when it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
         return "a number of more than 77 digits"
     if isinstance(value, dict | list) and value:
@@ -221,10 +223,10 @@ def _away_from_zero(value: Fraction) -> Fraction:
     return Fraction(whole if value >= 0 else -whole)
 
 
-def _thousands(value: Fraction) -> tuple[int, int]:
+def _thousands(value: Fraction, largest: int = 18) -> tuple[int, int]:
     """(integer, exponent) with value = integer × 10^exponent, the exponent a multiple of three."""
     number, exponent = int(value / NANO), -9
-    while number % 1000 == 0 and exponent < 18:
+    while number % 1000 == 0 and exponent < largest:
         number, exponent = number // 1000, exponent + 3
     return number, exponent
 
