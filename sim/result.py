@@ -167,7 +167,7 @@ class Result:
         replaced; anything else there is left alone (SimError). Equal results give equal bytes.
         """
         target = Path(directory).resolve()
-        _check_replaceable(target)
+        check_run_directory(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
@@ -278,7 +278,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _check_replaceable(target: Path) -> None:
+def check_run_directory(target: Path) -> None:
     """Only nothing, an empty directory, or a directory with a run and no other files may go."""
     if not target.exists():
         return
