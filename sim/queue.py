@@ -61,7 +61,7 @@ class SchedulingQueue:
         """The pod to try now: the head of activeQ, or of backoffQ when activeQ is empty."""
         for heap in (self._active, self._backoff):
             while heap:
-                *_, place, pod = heapq.heappop(heap)
+                *_, place, pod = heapq.heappop(heap)  # type: ignore[misc]
                 entry = self.entries.get(pod)
                 if entry is not None and entry.place == place:
                     entry.attempts += 1
