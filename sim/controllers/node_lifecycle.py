@@ -1,7 +1,7 @@
-"""The node lifecycle controller: finds dead nodes by their leases, taints them, gives up their pods.
+"""The node lifecycle controller: finds dead nodes by their leases, taints them, gives up on pods.
 
-It mirrors pkg/controller/nodelifecycle of Kubernetes v1.36. A monitor pass runs every 5 s there; here
-one is an event only when it finds something to do, and the outcome is that of running them all.
+It mirrors pkg/controller/nodelifecycle of Kubernetes v1.36. A monitor pass runs every 5 s there;
+here one is an event only when it finds something to do, with the outcome of running them all.
 What it writes goes through its own client (20 a second after a burst of 30), events included, which
 is what stretches a pass over a dying zone.
 """
@@ -113,9 +113,7 @@ class NodeLifecycle:
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take note of what happens to nodes."""
-        handler = self._handlers.get(change)
-        if handler is not None:
-            handler(object_id)
+        self._handlers[change](object_id)
 
     # What happens to nodes
 
@@ -150,6 +148,8 @@ class NodeLifecycle:
         self._plan_pass(self._clock.now_ms)
 
     def _node_down(self, node: int) -> None:
+        if not self.cluster.nodes.exists[node]:
+            return
         self._silent[node] = self._renewed_ms(node)
         if not self._running and self._ready(node) != NodeReady.UNKNOWN:
             self._plan_at(self._due_ms(node))
@@ -289,11 +289,9 @@ class NodeLifecycle:
         """Queue a node for its NoExecute taint, or exchange the taint, or take it away."""
         table, queue, ready = self.cluster.nodes, self._queue(node), self._ready(node)
         self._unsettled.pop(node, None)
-        has_taint = any(is_lifecycle_noexecute(taint) for taint in table.taints(node))
-        wanted = noexecute_taints(STATUS[ready], table.taints(node))
         if ready == NodeReady.TRUE:
             queue.remove(node)
-        if has_taint and wanted != table.taints(node):
+        if self._has_wrong_taint(node):
             yield self._answered_ms(TAINT_CALLS, self.settings.taint_latency_ms)
             self._write_taints(node, noexecute_taints(STATUS[ready], table.taints(node)))
         elif ready != NodeReady.TRUE:
@@ -301,18 +299,16 @@ class NodeLifecycle:
             self._plan_tick()
         self._check(node)
 
+    def _has_wrong_taint(self, node: int) -> bool:
+        """Whether a NoExecute taint is there that does not go with the Ready condition."""
+        ours = tuple(t for t in self.cluster.nodes.taints(node) if is_lifecycle_noexecute(t))
+        return bool(ours) and noexecute_taints(STATUS[self._ready(node)], ours) != ours
+
     def _check(self, node: int) -> None:
         """Note whether a pass has to care about the node's NoExecute taint."""
-        table, known, ready = self.cluster.nodes, node in self._queue(node), self._ready(node)
-        taints = [taint for taint in table.taints(node) if is_lifecycle_noexecute(taint)]
-        if ready == NodeReady.TRUE:
-            unsettled = known or bool(taints)
-        else:
-            unsettled = (
-                not known
-                or tuple(taints) != noexecute_taints(STATUS[ready], tuple(taints))[: len(taints)]
-            )
-        if unsettled and table.exists[node]:
+        misplaced = (node in self._queue(node)) == (self._ready(node) == NodeReady.TRUE)
+        unsettled = misplaced or self._has_wrong_taint(node)
+        if unsettled and self.cluster.nodes.exists[node]:
             self._unsettled[node] = None
         else:
             self._unsettled.pop(node, None)
@@ -363,7 +359,8 @@ class NodeLifecycle:
         before = self._states.get(zone, ZoneState.INITIAL)
         started = before is ZoneState.INITIAL and state is ZoneState.NORMAL
         if state is not before and not started:
-            text = self.cluster.recorder.text(f"Zone {zone or 'of all nodes'}: {state.value}")
+            name = zone.replace(":/:", "/").strip("/") or "without name"
+            text = self.cluster.recorder.text(f"Zone {name}: {state.value}")
             now_ms = self._clock.now_ms
             self.cluster.recorder.event(now_ms, Reason.ZONE_STATE, Of.CLUSTER, 0, text)
 

@@ -85,7 +85,7 @@ class TaintEviction:
                 self._look(object_id, node)
         elif change == Change.NODE_TAINTS:
             self._node_changed(object_id)
-        elif self._planned and change in (Change.POD_DELETING, Change.POD_ENDED):
+        elif self._planned:
             planned = self._planned.get(self.cluster.pods.node.item(object_id))
             if planned is not None:
                 planned.pop(object_id, None)
