@@ -278,7 +278,7 @@ class _Builder:
 
     def _binary(self, text: str, node: _Node) -> str:
         try:
-            return base64.b64decode(text).decode()
+            return base64.b64decode("".join(text.split()), validate=True).decode()
         except (binascii.Error, ValueError):
             self._problem(node, f"got {shown(text)}; expected base64 of UTF-8 text after !!binary")
             return ""
