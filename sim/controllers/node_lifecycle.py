@@ -109,7 +109,7 @@ class NodeLifecycle:
         }
         for node in range(len(cluster.nodes)):
             self._node_added(node)
-        cluster.watch(self.on_change)
+        cluster.watch(self.on_change, self._handlers)
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take note of what happens to nodes."""

@@ -75,7 +75,8 @@ class TaintEviction:
         self._due: dict[tuple[int, int], list[int]] = {}  # (node, deadline) -> pods
         self._taints: dict[int, tuple[Taint, ...]] = {}  # by taint set: those that evict
         self._tolerances: dict[tuple[int, int], Tolerance] = {}  # by template and taint set
-        cluster.watch(self.on_change)
+        gone = (Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED)
+        cluster.watch(self.on_change, [Change.POD_BOUND, Change.NODE_TAINTS, *gone])
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take note of taints, and of pods that come and go."""
