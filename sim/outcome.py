@@ -198,7 +198,7 @@ class Outcome:
     def _stranded(self, cpu_m: Ints, memory_b: Ints) -> Columns:
         sampler, size = self.sampler, len(self.cluster.nodes)
         now = [_padded(values, size) for values in sampler.last]
-        samples = max(sampler.counted, 1)
+        samples = np.maximum(_padded(sampler.samples, size), 1)
         return {
             "stranded_cpu_m": now[0],
             "stranded_memory_b": now[1],

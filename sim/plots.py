@@ -33,10 +33,11 @@ COLOURS = (
 FAILED = "#C62828"
 OUTAGE = "#C62828"
 PHASES = {
-    "Running": "#009E73",
-    "Pending": "#E69F00",
-    "Succeeded": "#56B4E9",
-    "Failed": "#C62828",
+    "ready": "#009E73",
+    "not ready": "#F0E442",
+    "starting": "#56B4E9",
+    "unscheduled": "#E69F00",
+    "terminating": "#999999",
 }
 TICKS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
 RESOURCES = {"cpu": ("cpu_m", "CPU"), "memory": ("memory_b", "memory")}
@@ -91,7 +92,7 @@ class Plots:
         return ax
 
     def pods(self, ax: Axes | None = None) -> Axes:
-        """Pods by phase over time, stacked."""
+        """Pods by state over time, stacked."""
         samples = self._samples("phase")
         samples = samples[samples["metric"] == "pods"]
         table = samples.pivot_table(index="t_s", columns="name", values="value", fill_value=0)
@@ -103,7 +104,7 @@ class Plots:
             rows = [table[phase].to_numpy() for phase in phases]
             ax.stackplot(table.index, rows, labels=phases, colors=colours, alpha=0.85, step="post")
         ax.set_ylim(0, None)
-        _finish(ax, self.result, "Pods by phase", "pods")
+        _finish(ax, self.result, "Pods by state", "pods")
         return ax
 
     def stranded(self, ax: Axes | None = None) -> Axes:

@@ -55,10 +55,10 @@ class Sampler:
         }
         self.stranded_cpu_m = np.zeros(0)  # sums over the samples after the warm-up, per node
         self.stranded_memory_b = np.zeros(0)
-        self.counted = 0
+        self.samples = np.zeros(0)  # samples after the warm-up that found the node, per node
         self.last: tuple[Floats, Floats, Floats] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self._seen = (-1, -1)
-        self._sent: dict[str, tuple[float, float]] = {}
+        self._sent: dict[str, tuple[int, float, float]] = {}
         cluster.clock.at(0, Lane.SAMPLES, self._sample)
 
     def _sample(self) -> None:
@@ -121,7 +121,8 @@ class Sampler:
             return
         self.stranded_cpu_m = _added(self.stranded_cpu_m, self.last[0])
         self.stranded_memory_b = _added(self.stranded_memory_b, self.last[1])
-        self.counted += 1
+        here = self._cluster.nodes.exists[: len(self._cluster.nodes)].astype(np.float64)
+        self.samples = _added(self.samples, here)
 
     # Pods and requests
 
@@ -145,13 +146,11 @@ class Sampler:
         now_ms = self._cluster.clock.now_ms
         for flow in self._traffic.flows.values():
             flow.settle(now_ms)
-            sent, failed = self._sent.get(flow.name, (0.0, 0.0))
-            if flow.sent < sent:  # counted anew since the warm-up
-                sent = failed = 0.0
-            seconds = self._every_ms / 1000
-            self._sent[flow.name] = (flow.sent, flow.failed)
-            self._put("service", flow.name, "sent_rps", (flow.sent - sent) / seconds)
-            self._put("service", flow.name, "failed_rps", (flow.failed - failed) / seconds)
+            at_ms, sent, failed = self._sent.get(flow.name, (0, 0.0, 0.0))
+            seconds = max(now_ms - at_ms, 1) / 1000
+            self._sent[flow.name] = (now_ms, flow.sent_ever, flow.failed_ever)
+            self._put("service", flow.name, "sent_rps", (flow.sent_ever - sent) / seconds)
+            self._put("service", flow.name, "failed_rps", (flow.failed_ever - failed) / seconds)
             self._put("service", flow.name, "ready", len(flow.endpoints))
 
 
@@ -164,7 +163,8 @@ def stranded_now(cluster: Cluster) -> tuple[Floats, Floats, Floats]:
     for template_id, count in zip(templates.tolist(), counts.tolist(), strict=True):
         template = cluster.templates[template_id]
         shape = (template.cpu_m, template.memory_b)
-        mix[shape] = mix.get(shape, 0) + count
+        if any(shape):  # a pod that requests nothing fits everywhere and says nothing about room
+            mix[shape] = mix.get(shape, 0) + count
     size = len(nodes)
     free = nodes.allocatable[:, :size] - nodes.requested[:, :size]
     if not mix:

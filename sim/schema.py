@@ -143,11 +143,15 @@ TIMELINE = _table(
     "timeline",
     "sampled values, one row per time, scope, name and metric",
     ("t_s", "float", "time"),
-    ("scope", "str", "cluster, zone, phase or service"),
+    ("scope", "str", "cluster, zone, phase (state of pods) or service"),
     ("name", "str", "which one: zone name, phase, service; '' for the cluster"),
-    ("metric", "str", "cpu_used_m, memory_used_b, cpu_requested_m, memory_requested_b, cpu_m, "
-                      "memory_b, nodes_ready, pods, stranded_cpu_m, stranded_memory_b, sent_rps, "
-                      "failed_rps, ready"),
+    (
+        "metric",
+        "str",
+        "cpu_used_m, memory_used_b, cpu_requested_m, memory_requested_b, cpu_m, "
+        "memory_b, nodes_ready, pods, stranded_cpu_m, stranded_memory_b, sent_rps, "
+        "failed_rps, ready",
+    ),
     ("value", "float", "the value at that time; rates are means since the sample before"),
 )
 
@@ -163,8 +167,7 @@ DECISIONS = _table(
 )
 
 TABLES = {
-    table.name: table
-    for table in (PODS, NODES, WORKLOADS, SERVICES, EVENTS, TIMELINE, DECISIONS)
+    table.name: table for table in (PODS, NODES, WORKLOADS, SERVICES, EVENTS, TIMELINE, DECISIONS)
 }
 
 
@@ -190,25 +193,48 @@ SUMMARY = {
         SummaryName("requested.cpu", "share", "requested / allocatable, time average", _WHERE),
         SummaryName("requested.memory", "share", "requested / allocatable, time average", _WHERE),
         SummaryName("requested.pods", "share", "bound pods / pod slots, time average", _WHERE),
-        SummaryName("stranded.cpu", "share",
-                    "free but unusable for the bound mix of pods / allocatable, time average",
-                    _WHERE),
+        SummaryName(
+            "stranded.cpu",
+            "share",
+            "free but unusable for the bound mix of pods / allocatable, time average",
+            _WHERE,
+        ),
         SummaryName("stranded.memory", "share", "the same for memory", _WHERE),
         SummaryName("overcommit.cpu", "ratio", "sum of limits / allocatable at the end", _WHERE),
         SummaryName("overcommit.memory", "ratio", "the same for memory", _WHERE),
-        SummaryName("availability", "share",
-                    "of a service: answered / sent; of a workload: share of time with enough ready",
-                    ("service", "workload"), needs_label=True),
-        SummaryName("unavailable.seconds", "s", "time with fewer ready pods than the minimum",
-                    ("workload",), needs_label=True),
-        SummaryName("error.seconds", "s", "time in which some request failed", ("service",),
-                    needs_label=True),
-        SummaryName("outage.seconds", "s", "time in which no request was answered", ("service",),
-                    needs_label=True),
+        SummaryName(
+            "availability",
+            "share",
+            "of a service: answered / sent; of a workload: share of time with enough ready",
+            ("service", "workload"),
+            needs_label=True,
+        ),
+        SummaryName(
+            "unavailable.seconds",
+            "s",
+            "time with fewer ready pods than the minimum",
+            ("workload",),
+            needs_label=True,
+        ),
+        SummaryName(
+            "error.seconds",
+            "s",
+            "time in which some request failed",
+            ("service",),
+            needs_label=True,
+        ),
+        SummaryName(
+            "outage.seconds",
+            "s",
+            "time in which no request was answered",
+            ("service",),
+            needs_label=True,
+        ),
         SummaryName("pending.count", "pods", "most pods waiting for a node at once", _WHOSE),
         SummaryName("pending.end", "pods", "pods waiting for a node at the end", _WHOSE),
-        SummaryName("pending.seconds", "s", "mean wait for a node, pods still waiting counted",
-                    _WHOSE),
+        SummaryName(
+            "pending.seconds", "s", "mean wait for a node, pods still waiting counted", _WHOSE
+        ),
         SummaryName("pending.seconds.p50", "s", "median wait for a node", _WHOSE),
         SummaryName("pending.seconds.p95", "s", "95th percentile of the wait", _WHOSE),
         SummaryName("pending.seconds.p99", "s", "99th percentile of the wait", _WHOSE),

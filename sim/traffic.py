@@ -35,6 +35,8 @@ class Flow:
     since_ms: int = 0
     sent: float = 0.0
     failed: float = 0.0
+    sent_ever: float = 0.0  # the same from the start of the run
+    failed_ever: float = 0.0
     error_ms: int = 0
     outage_ms: int = 0
     begun: bool = False  # it has had an endpoint
@@ -49,8 +51,11 @@ class Flow:
         passed_ms = now_ms - self.since_ms
         self.since_ms = now_ms
         sent = self.rps * passed_ms / MS_PER_S
+        failed = sent * (1.0 - self.answered_share)
         self.sent += sent
-        self.failed += sent * (1.0 - self.answered_share)
+        self.failed += failed
+        self.sent_ever += sent
+        self.failed_ever += failed
         if self.answered_share < 1.0:
             self.error_ms += passed_ms
         if self.answered_share == 0.0:
@@ -58,7 +63,7 @@ class Flow:
 
     def restart(self, now_ms: int) -> None:
         """Begin to count anew (end of the warm-up)."""
-        self.since_ms = now_ms
+        self.settle(now_ms)
         self.sent = self.failed = 0.0
         self.error_ms = self.outage_ms = 0
 
@@ -91,6 +96,10 @@ class Traffic:
         touched = dict.fromkeys((*flow.endpoints, *endpoints))
         for pod in flow.endpoints:
             self._flows_of[pod].pop(key, None)
+        flow.begun = flow.begun or bool(endpoints)
+        if flow.endpoints and not endpoints:
+            now_ms = self._cluster.clock.now_ms
+            self._cluster.recorder.event(now_ms, Reason.NO_ENDPOINTS, Of.SERVICE, flow.index)
         flow.endpoints = endpoints
         for pod in endpoints:
             self._flows_of.setdefault(pod, {})[key] = None
@@ -120,6 +129,3 @@ class Traffic:
             recorder.event(now_ms, Reason.ERRORS_BEGIN, Of.SERVICE, flow.index)
         elif before < 1.0 == flow.answered_share and flow.begun:
             recorder.event(now_ms, Reason.ERRORS_END, Of.SERVICE, flow.index)
-        if flow.begun and not flow.endpoints:
-            recorder.event(now_ms, Reason.NO_ENDPOINTS, Of.SERVICE, flow.index)
-        flow.begun = flow.begun or bool(flow.endpoints)

@@ -273,6 +273,6 @@ def _shop_timeline():
         sample(t_s, "service", "shop/search", sent_rps=5, failed_rps=0, ready=18)
         pending = 1 if t_s >= 600 else 0
         running = min(54, step * 20) + (18 if 2160 <= t_s < 3010 else 0)
-        for phase, pods in (("Running", running), ("Pending", pending), ("Failed", 0)):
+        for phase, pods in (("ready", running), ("unscheduled", pending), ("not ready", 0)):
             sample(t_s, "phase", phase, pods=pods)
     return rows

@@ -72,7 +72,7 @@ def test_requests_show_answered_and_failed():
 
 
 def test_pods_are_stacked_by_phase(shop):
-    assert labels(shop.plot.pods())[:2] == ["Running", "Pending"]  # none ever failed
+    assert labels(shop.plot.pods())[:2] == ["ready", "unscheduled"]  # none was ever not ready
 
 
 def test_stranded_shows_the_worst_nodes_only():
