@@ -85,10 +85,19 @@ def read_manifests(
     `classes` are PriorityClasses that stand elsewhere and may be named.
     """
     loading = Loading()
+    order: dict[str, int] = {}
     for path in paths:
         for file, asked_for in _files(Path(path), loading):
+            order.setdefault(str(file), len(order))
             _read_file(file, loading, asked_for=asked_for)
-    return _build(loading, admit=admit, classes=classes), loading.problems
+    manifests = _build(loading, admit=admit, classes=classes)
+    return manifests, sorted(loading.problems, key=lambda problem: _place(problem, order))
+
+
+def _place(problem: Problem, order: dict[str, int]) -> tuple[int, int, int]:
+    """In the order of the files, then of their lines; what is no file comes first."""
+    position = problem.position
+    return order.get(position.file, -1), position.line, position.column
 
 
 def manifest_files(paths: Sequence[Path | str]) -> tuple[list[Path], list[Problem]]:
