@@ -10,10 +10,13 @@ from sim.report.values import (
     Section,
     cores,
     count,
+    many,
     memory,
     number,
     percent,
+    ratio,
     text_column,
+    usd,
 )
 
 if TYPE_CHECKING:
@@ -159,3 +162,114 @@ def _because(node: pd.Series[Any], typical: tuple[float, float]) -> str:
     if by_cpu == by_memory:
         return "uneven remainder"
     return "CPU runs out first" if by_cpu < by_memory else "memory runs out first"
+
+
+def _sizes(result: Result, typical: tuple[float, float]) -> Grid:
+    columns = (
+        text_column("node size"),
+        number("nodes", count),
+        number("CPU cores", cores),
+        number("memory", memory),
+        number("holds typical pods", count, lambda pods: pods < MIN_PODS),
+        number("strands CPU", percent),
+        number("memory", percent),
+        text_column("rule of thumb"),
+    )
+    keys = ["pool", "cpu_m", "memory_b", "max_pods"]
+    rows: list[tuple[Any, ...]] = []
+    sizes: Any = result.nodes.groupby(keys)
+    for (pool, cpu_m, memory_b, max_pods), group in sizes:
+        holds = _holds((cpu_m, memory_b), typical, max_pods)
+        lost = [_mean_share(group, name, part) for name, part in STRANDED]
+        row = (pool or "(no pool)", len(group), cpu_m, memory_b, holds, *lost, _rule(holds, *lost))
+        rows.append(row)
+    rows.sort(key=lambda row: -row[1])
+    return Grid(columns, tuple(rows[:WHERES]))
+
+
+STRANDED = (("stranded_cpu", "cpu_m"), ("stranded_memory", "memory_b"))
+
+
+def _mean_share(nodes: pd.DataFrame, column: str, allocatable: str) -> float:
+    known = nodes[nodes[column].notna()]
+    weights = known[allocatable]
+    total = weights.sum()
+    return float((known[column] * weights).sum() / total) if total > 0 else math.nan
+
+
+def _holds(size: tuple[int, int], typical: tuple[float, float], max_pods: int) -> int:
+    fits = [int(have // want) for have, want in zip(size, typical, strict=True) if want > 0]
+    return min([*fits, max_pods])
+
+
+def _rule(holds: int, cpu: float, mem: float) -> str:
+    """Whether a node size keeps the rules, or which one it breaks."""
+    most = MAX_STRANDED_MANY if holds >= MANY_PODS else MAX_STRANDED
+    broken = [f"< {MIN_PODS} pods"] if holds < MIN_PODS else []
+    too_much = [word for word, share in (("CPU", cpu), ("memory", mem)) if share > most]
+    if too_much:
+        broken.append(f"{', '.join(too_much)} > {most * 100:.0f} %")
+    return "; ".join(broken) or "kept"
+
+
+def overcommit(result: Result) -> Section:
+    """How far the limits go beyond what the nodes have."""
+    nodes = result.nodes
+    unlimited = int(nodes["unlimited_pods"].sum())
+    if not nodes[["cpu_limit_m", "memory_limit_b"]].to_numpy().any() and not unlimited:
+        return Section("Overcommit", ())
+    parts: list[str | Grid] = [_limits(result)]
+    over = int((nodes["memory_limit_b"] > nodes["memory_b"]).sum())
+    if over:
+        parts.append(
+            f"On {many(over, 'node')} memory limits add up to more than the node has: if its pods"
+            " grow towards their limits, some are killed or evicted."
+        )
+    if unlimited:
+        parts.append(
+            f"{many(unlimited, 'pod has', 'pods have')} a container without memory limit: it can"
+            " take what others on its node count on."
+        )
+    return Section("Overcommit", tuple(parts))
+
+
+def _limits(result: Result) -> Grid:
+    columns = (
+        text_column("limits / allocatable, at the end"),
+        number("CPU", ratio),
+        number("memory", ratio, lambda value: value > 1),
+        number("pods without memory limit", count),
+    )
+    rows = []
+    for title, labels, _ in _places(result, ("pool",)):
+        nodes = result.nodes
+        for label, name in labels.items():
+            nodes = nodes[nodes[label] == name]
+        shares = [result.lookup(f"overcommit.{part}", **labels) for part in ("cpu", "memory")]
+        rows.append((title, *shares, int(nodes["unlimited_pods"].sum())))
+    return Grid(columns, tuple(rows))
+
+
+def cost(result: Result) -> Section:
+    """What the nodes cost, by pool."""
+    nodes = result.nodes
+    if not nodes["cost_usd"].sum() > 0:
+        return Section("Cost", ())
+    rows: list[tuple[Any, ...]] = []
+    pools: Any = nodes.groupby(["pool", "instance_type"])
+    for (pool, kind), group in pools:
+        hourly = float(group["price_usd_per_hour"].sum())
+        rows.append((pool, kind, len(group), hourly, float(group["cost_usd"].sum()), hourly))
+    rows.sort(key=lambda row: (-row[4], row[0]))
+    if len(rows) > 1:
+        sums = [sum(row[i] for row in rows) for i in (2, 3, 4, 5)]
+        rows = [*rows[:WHERES], ("all", "", *sums)]
+    columns = (
+        text_column("pool"),
+        text_column("instance type"),
+        number("nodes", count),
+        number("an hour", usd),
+        number("this run", usd),
+        number("a month of 730 h", lambda hourly: usd(hourly * HOURS_PER_MONTH)),
+    )
+    return Section("Cost", (Grid(columns, tuple(rows)), "List prices of the nodes alone."))
