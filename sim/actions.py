@@ -42,7 +42,14 @@ class ScaleReplicaSet:
     replicas: int
 
 
-Action = CreatePods | DeletePods | CreateReplicaSet | ScaleReplicaSet
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Have the controller look at the same object at this time, whatever happens until then."""
+
+    at_ms: int
+
+
+Action = CreatePods | DeletePods | CreateReplicaSet | ScaleReplicaSet | LookAgain
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,8 @@ def _clear_errors() -> Iterator[None]:
         count = len(error.problems)
         click.echo(f"{count} problem{'s' if count != 1 else ''} found; nothing was run.", err=True)
         sys.exit(WRONG_INPUT)
+    except BrokenPipeError:  # the reader has gone; click knows what to do
+        raise
     except (SimError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(WRONG_INPUT)

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import simpy
 
+from sim.errors import SimError
+
 
 class Lane(IntEnum):
     """What comes first when several things happen at one instant.
@@ -61,7 +63,10 @@ class Clock:
     @property
     def now_ms(self) -> int:
         """Milliseconds since the start of the run."""
-        return cast(int, self.env._now)
+        now_ms = self.env._now
+        if type(now_ms) is not int:
+            raise SimError(f"the time is {now_ms} ms; a process has to wait for whole milliseconds")
+        return now_ms
 
     def at(self, time_ms: int, lane: Lane, fn: Callable[..., None], *args: Any) -> None:
         """Call `fn(*args)` at `time_ms` (now if that has passed).
@@ -69,7 +74,7 @@ class Clock:
         SimPy cannot take an event back: the callee checks whether its premise still holds.
         """
         self.calls += 1
-        delay_ms = time_ms - self.env._now
+        delay_ms = time_ms - self.now_ms
         event = cast(simpy.Event, _Call(fn, args))
         self.env.schedule(event, lane, delay_ms if delay_ms > 0 else 0)  # type: ignore[arg-type]
 

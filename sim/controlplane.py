@@ -14,7 +14,14 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sim.actions import Action, CreatePods, CreateReplicaSet, DeletePods, ScaleReplicaSet
+from sim.actions import (
+    Action,
+    CreatePods,
+    CreateReplicaSet,
+    DeletePods,
+    LookAgain,
+    ScaleReplicaSet,
+)
 from sim.clock import Lane, TokenBucket, WorkQueue
 from sim.cluster import Change
 from sim.recorder import Reason
@@ -82,22 +89,27 @@ class ControllerRun:
         self._client = ApiClient(cluster, settings)
         delay_ms = 0 if settings.ideal else delay_ms
         self.queue = WorkQueue(cluster.clock, Lane.CONTROLLERS, delay_ms, self._sync)
-        self._busy: dict[Hashable, bool] = {}  # key -> whether it has to be looked at again
+        self._delay_ms = delay_ms
+        self._busy: set[Hashable] = set()
 
     def _sync(self, key: Hashable) -> None:
+        """Look at a key, unless its last actions are under way: they end with a look."""
         if key in self._busy:
-            self._busy[key] = True
             return
-        actions = self._reconcile(key, self._cluster, self._cluster.clock.now_ms)
+        asked = self._reconcile(key, self._cluster, self._cluster.clock.now_ms)
+        actions = [action for action in asked if not isinstance(action, LookAgain)]
+        for action in asked:
+            if isinstance(action, LookAgain):
+                self.queue.add_at(key, action.at_ms - self._delay_ms)
         if not actions:
             return
-        self._busy[key] = False
+        self._busy.add(key)
         for action in actions:
             self._carry_out(action)
         self._client.submit(self._done, key, free=True)
 
     def _done(self, key: Hashable) -> None:
-        self._busy.pop(key)
+        self._busy.remove(key)
         self.queue.add(key)
 
     def _carry_out(self, action: Action) -> None:

@@ -12,6 +12,8 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import sim
 from sim.actions import (
     ApplyDeployment,
@@ -43,6 +45,7 @@ from sim.result import Result, RunInfo, frames_from_columns
 from sim.rng import Streams, Uniforms
 from sim.samples import Sampler
 from sim.scheduler import Scheduler
+from sim.tables import NEVER
 from sim.traffic import Traffic
 from sim.workloads import Service
 
@@ -238,13 +241,16 @@ class Simulation:
         self.clock.at(0, Lane.FAULTS, self._add_pods)
 
     def _add_pods(self) -> None:
-        """ReplicaSets and pods that nothing else in the manifests makes."""
+        """Jobs, and the ReplicaSets and pods that nothing else in the manifests makes."""
         manifests, cluster = self.scenario.manifests, self.cluster
         made = {("Deployment", d.namespace, d.name) for d in manifests.deployments}
         for replicaset in manifests.replica_sets:
             if ("Deployment", replicaset.namespace, replicaset.owner) not in made:
                 cluster.put_replicaset(replace(replicaset, owner=""))
             made.add(("ReplicaSet", replicaset.namespace, replicaset.name))
+        for job in manifests.jobs:
+            cluster.put_job(replace(job))
+            made.add(("Job", job.namespace, job.name))
         for pod in manifests.pods:
             owner = (pod.owner_kind, pod.namespace, pod.owner_name)
             if owner not in made and pod.phase not in ("Succeeded", "Failed"):
@@ -273,7 +279,9 @@ class Simulation:
         self._settle_use()
         for column in (pods.cpu_m_ms, pods.memory_b_s, pods.used_ms):
             column[: len(pods)] = 0
-        cluster.nodes.down_ms[:] = 0
+        nodes = cluster.nodes
+        down = nodes.down_since_ms != NEVER
+        nodes.down_ms[:] = np.where(down, nodes.down_since_ms - now_ms, 0)  # until now: not counted
         self.availability.restart()
         for flow in self.traffic.flows.values():
             flow.restart(now_ms)

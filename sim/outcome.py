@@ -138,7 +138,7 @@ class Outcome:
         down_ms = nodes.down_ms[:size] + np.where(
             nodes.down_since_ms[:size] == NEVER,
             0,
-            self.end_ms - np.maximum(nodes.down_since_ms[:size], self.warm_up_ms),
+            self.end_ms - nodes.down_since_ms[:size],
         )
         cpu_m, memory_b = nodes.allocatable[CPU_ROW, :size], nodes.allocatable[MEMORY_ROW, :size]
         shares = self._shares(lived_ms)
@@ -220,11 +220,11 @@ class Outcome:
 
     def _workloads(self) -> Columns:
         cluster = self.cluster
-        rows = []
-        for index, workload in enumerate(cluster.workloads):
-            record = self.availability.records.get(index)
-            made = sum(o.made for o in cluster.owners if o.workload == index)
-            rows.append((workload, record, made))
+        made = [0] * len(cluster.workloads)
+        for owner in cluster.owners:
+            made[owner.workload] += owner.made
+        records = self.availability.records
+        rows = [(w, records.get(i), made[i]) for i, w in enumerate(cluster.workloads)]
         sums = self._pod_sums(len(rows))
         share = [
             1 - r.short_ms / r.watched_ms if r and r.watched_ms else np.nan for _, r, _ in rows
@@ -232,10 +232,10 @@ class Outcome:
         return {
             "namespace": [w.namespace for w, _, _ in rows],
             "workload": [str(w) for w, _, _ in rows],
-            "wanted": [r.wanted if r else made for _, r, made in rows],
+            "wanted": [r.wanted if r else pods for _, r, pods in rows],
             "minimum": [r.minimum if r else 0 for _, r, _ in rows],
             "ready": sums["ready"],
-            "pods": [made for _, _, made in rows],
+            "pods": made,
             "availability": share,
             "unavailable_s": [r.short_ms / 1000 if r else np.nan for _, r, _ in rows],
             "restarts": sums["restarts"],
@@ -265,9 +265,11 @@ class Outcome:
         pods, of, count = self.cluster.pods, self._workload_of_pods(), len(self.cluster.pods)
         bound, ended = pods.bound_ms[:count], pods.ended_ms[:count]
         left = np.where(bound != NEVER, bound, np.where(ended != NEVER, ended, self.end_ms + 1))
+        if not size:
+            return []
         most = []
-        for index in range(size):
-            mine = np.flatnonzero(of == index)
+        by_workload = np.argsort(of, kind="stable")
+        for mine in np.split(by_workload, np.searchsorted(of[by_workload], np.arange(1, size))):
             times = np.concatenate([pods.created_ms[:count][mine], left[mine]])
             steps = np.concatenate([np.ones(len(mine)), -np.ones(len(mine))])
             order = np.lexsort((steps, times))  # leaving before coming at one instant

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim.actions import Action, CreatePods
+from sim.actions import Action, CreatePods, LookAgain
 from sim.tables import Phase
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MAX_BACKOFF_MS = 600_000  # MaxJobPodFailureBackOff
 
 
 def reconcile(key: Key, view: Cluster, now_ms: int) -> list[Action]:
-    """Create the pods that are missing, unless the back-off after a failure still runs."""
+    """Create the pods that are missing, once the back-off after a failure is over."""
     job = view.jobs.get(key)
     if job is None:
         return []
@@ -29,8 +29,10 @@ def reconcile(key: Key, view: Cluster, now_ms: int) -> list[Action]:
     phases = [int(view.pods.phase[pod]) for pod in view.owners[owner].pods]
     active = len(view.active_pods(owner))
     wanted = min(job.parallelism, job.completions - phases.count(Phase.SUCCEEDED))
-    if active >= wanted or now_ms < retry_ms(key, view):
+    if active >= wanted:
         return []
+    if now_ms < (due_ms := retry_ms(key, view)):
+        return [LookAgain(due_ms)]
     return [CreatePods(owner, job.template, wanted - active)]
 
 

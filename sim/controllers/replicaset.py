@@ -8,6 +8,7 @@ pkg/controller/controller_utils.go ActivePodsWithRanks (v1.34.1).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cmp_to_key, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.actions import Action, CreatePods, DeletePods
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 BURST_REPLICAS = 500  # most pods that one sync creates or deletes
 MS_TO_NS = 1_000_000
+S_TO_NS = 1_000_000_000
+UIDS = 2**32
+UID_STEP = 2_654_435_761  # odd, so that different pods get different numbers
 
 Key = tuple[str, str]  # namespace, name
 
@@ -38,51 +42,80 @@ def reconcile(key: Key, view: Cluster, now_ms: int) -> list[Action]:
     return []
 
 
-class Rank(NamedTuple):
-    """Sort key of a pod that may be deleted: the smallest goes first."""
+class Candidate(NamedTuple):
+    """What decides how soon a pod is deleted; the first five fields go before all others."""
 
     bound: bool
     running: bool
     ready: bool
     deletion_cost: int
-    alone_on_node: int
-    ready_age: int
-    restarts: int
-    age: int
-    uid: int
+    alone_on_node: int  # minus the pods of its Deployment that share its node
+    ready_s: int = NEVER  # the API keeps whole seconds
+    restarts: int = 0
+    created_s: int = NEVER
+    uid: int = 0
 
 
 def deletion_order(active: list[int], view: Cluster, now_ms: int) -> list[int]:
     """`active`, the least useful first.
 
     Unbound, then pending, then not ready, cheaper to delete, doubled up on a node, ready for the
-    shorter time, restarted more often, younger. Ages compare on a logarithmic scale; in a tie the
-    pod's serial number stands in for the random UID that upstream compares.
+    shorter time, restarted more often, younger. Restarts are those of all containers together,
+    where upstream takes the container with most of them.
     """
     per_node = _siblings_per_node(active, view)
-    return sorted(active, key=lambda pod: _rank(pod, view, now_ms, per_node))
+    found = {pod: _candidate(pod, view, per_node) for pod in active}
+    in_order = cmp_to_key(partial(compare, now_ms=now_ms))
+    return sorted(active, key=lambda pod: in_order(found[pod]))
 
 
-def _rank(pod: int, view: Cluster, now_ms: int, per_node: dict[int, int]) -> Rank:
+def compare(a: Candidate, b: Candidate, now_ms: int) -> int:
+    """Negative when `a` is deleted before `b`, positive when after, 0 when they are alike.
+
+    Times that differ are compared as ages on a logarithmic scale, and within a step of it at
+    random: by the UID, not by what comes next.
+    """
+    if a[:5] != b[:5]:
+        return -1 if a[:5] < b[:5] else 1
+    if a.ready and a.ready_s != b.ready_s:
+        return _younger_first((a.ready_s, a.uid), (b.ready_s, b.uid), now_ms)
+    if a.restarts != b.restarts:
+        return b.restarts - a.restarts
+    if a.created_s != b.created_s:
+        return _younger_first((a.created_s, a.uid), (b.created_s, b.uid), now_ms)
+    return 0
+
+
+def _younger_first(a: tuple[int, int], b: tuple[int, int], now_ms: int) -> int:
+    age_a, age_b = log_age(now_ms, a[0]), log_age(now_ms, b[0])
+    return age_a - age_b or a[1] - b[1]
+
+
+def _candidate(pod: int, view: Cluster, per_node: dict[int, int]) -> Candidate:
     pods = view.pods
     ready = bool(pods.ready[pod])
-    return Rank(
+    return Candidate(
         bound=bool(pods.node[pod] != UNBOUND),
         running=bool(pods.phase[pod] == Phase.RUNNING),
         ready=ready,
         deletion_cost=_deletion_cost(view.pod_template(pod).pod.annotations),
         alone_on_node=-per_node[int(pods.node[pod])],
-        ready_age=log_age(now_ms, int(pods.ready_since_ms[pod])) if ready else 0,
-        restarts=-int(pods.restarts[pod]),
-        age=log_age(now_ms, int(pods.created_ms[pod])),
-        uid=pod,
+        ready_s=int(pods.ready_since_ms[pod]) // 1000 if ready else NEVER,
+        restarts=int(pods.restarts[pod]),
+        created_s=int(pods.created_ms[pod]) // 1000,
+        uid=_uid(pod),
     )
 
 
-def log_age(now_ms: int, since_ms: int) -> int:
+def _uid(pod: int) -> int:
+    """A number that tells nothing of the pod's age, as the random UID upstream does not."""
+    return (pod + 1) * UID_STEP % UIDS
+
+
+def log_age(now_ms: int, since_s: int) -> int:
     """log2 of the age in nanoseconds, truncated; -1 for no age at all."""
-    age_ns = (now_ms - since_ms) * MS_TO_NS
-    return age_ns.bit_length() - 1 if since_ms != NEVER and age_ns > 0 else -1
+    age_ns = now_ms * MS_TO_NS - since_s * S_TO_NS
+    return age_ns.bit_length() - 1 if since_s != NEVER and age_ns > 0 else -1
 
 
 def _deletion_cost(annotations: object) -> int:
