@@ -55,6 +55,7 @@ class Run:
         "running",
         "seen",
         "started_ms",
+        "visible_ms",
     )
 
     def __init__(self, plan: ContainerPlan) -> None:
@@ -65,7 +66,7 @@ class Run:
         self.killing = False  # it has been sent TERM because of a probe
         self.life = 0  # moves on with each start and exit: earlier events are void
         self.code: int | None = None  # exit code of the newest instance that has ended
-        self.started_ms = self.exited_ms = 0
+        self.started_ms = self.visible_ms = self.exited_ms = 0
         self.finished_ms: int | None = None  # when the newest instance seen stopped had ended
         self.entry: BackoffEntry | None = None
         self.probes: ContainerProbes | None = None
@@ -117,8 +118,8 @@ class Runs:
 class Kubelets(Protocol):
     """What containers need to know of, and to tell, the kubelet of their pod's node."""
 
-    def relist_ms(self, pod: int) -> int:
-        """When the kubelet next looks at what runs."""
+    def relist_ms(self, pod: int, from_ms: int) -> int:
+        """The first time from `from_ms` on at which the kubelet looks at what runs."""
         ...
 
     def look_ms(self, pod: int, until_ms: int) -> int:
@@ -181,16 +182,17 @@ class Containers:
         """Start all containers of the pod."""
         shared_ms = runs.plan.run.after() if runs.plan.run else None
         for run in runs:
-            self._start(runs, run, shared_ms)
+            self._start(runs, run, shared_ms, self._clock.now_ms)
         self._refresh(runs)
         self._advance(runs)
 
-    def _start(self, runs: Runs, run: Run, shared_ms: int | None) -> None:
+    def _start(self, runs: Runs, run: Run, shared_ms: int | None, seen_ms: int) -> None:
+        """An instance starts, and the kubelet sees it at `seen_ms`."""
         now_ms = self._clock.now_ms
         run.life += 1
-        run.running = run.seen = True
+        run.running = True
         run.killing = False
-        run.started_ms = now_ms
+        run.started_ms, run.visible_ms = now_ms, seen_ms
         startup_ms = run.plan.startup()
         run.answers = startup_ms == 0
         if startup_ms:
@@ -198,7 +200,17 @@ class Containers:
         self._plan_exit(runs, run, shared_ms)
         self._suppose(runs, run)
         if run.probes:
-            run.probes.instance_started(now_ms, now_ms)
+            run.probes.instance_started(now_ms, seen_ms)
+        if seen_ms == now_ms:
+            run.seen = True
+        elif not run.probes:
+            self._clock.at(seen_ms, Lane.KUBELET, self._start_seen, runs, run, run.life)
+
+    def _start_seen(self, runs: Runs, run: Run, life: int) -> None:
+        """The kubelet's relist shows that a container without probes runs again."""
+        if not runs.over and run.life == life:
+            run.seen = True
+            self._advance(runs, synced=True)
 
     def _plan_exit(self, runs: Runs, run: Run, shared_ms: int | None) -> None:
         """The first of the ways in which it ends by itself."""
@@ -212,7 +224,8 @@ class Containers:
     def _restart(self, runs: Runs, run: Run) -> None:
         self._cluster.count_restart(runs.pod)
         shared_ms = runs.plan.run.after() if runs.plan.run else None
-        self._start(runs, run, shared_ms)
+        seen_ms = self._kubelets.relist_ms(runs.pod, self._clock.now_ms + 1)
+        self._start(runs, run, shared_ms, seen_ms)
         self._refresh(runs)
         self._advance(runs, synced=True)
 
@@ -232,7 +245,6 @@ class Containers:
         run = runs.all[index]
         if run.running:
             self._cluster.count_oom_kill(runs.pod, reason, run.plan.spec.name)
-            run.killing = False
             self._exit(runs, run, run.life, KILLED)
 
     def exit(self, runs: Runs, exit_code: int) -> None:
@@ -255,8 +267,10 @@ class Containers:
         elif run.killing:
             self._clock.after(0, Lane.KUBELET, self._killed, runs, run, run.life)
         else:
+            if run.probes and run.exited_ms < run.visible_ms:  # it will never be seen to run
+                run.probes.exited(run.exited_ms)
             self._schedule(runs, run)
-            seen_ms = self._kubelets.relist_ms(runs.pod)
+            seen_ms = self._kubelets.relist_ms(runs.pod, self._clock.now_ms)
             self._clock.at(seen_ms, Lane.KUBELET, self._exit_seen, runs, run, run.life)
 
     def _exit_seen(self, runs: Runs, run: Run, life: int) -> None:
@@ -294,7 +308,7 @@ class Containers:
             return
         self._see_stopped(run)
         self._advance(runs, synced=True)
-        seen_ms = self._kubelets.relist_ms(runs.pod)
+        seen_ms = self._kubelets.relist_ms(runs.pod, self._clock.now_ms)
         self._clock.at(seen_ms, Lane.KUBELET, self._look, runs, run, run.life, True)
 
     def _look(self, runs: Runs, run: Run, life: int, first: bool) -> None:

@@ -6,7 +6,7 @@ the others are in `sim.containers`. CPU and memory of nodes are in `sim.pressure
 
 A kubelet that is cut off from the control plane goes on with what it knows; what it would write is
 written when the node is back. Modelling choices: a container answers until it exits; a restart in
-place takes no time beyond its start-up; a start is seen by the relist that its duration includes.
+place takes no time beyond its start-up; a pod's start is over when its kubelet has seen it run.
 """
 
 from __future__ import annotations
@@ -154,8 +154,6 @@ class Kubelet:
             return
         cluster, pods, plan = self.cluster, self.cluster.pods, self._plan(pod)
         del self._starting[pod]
-        if pods.deleting_ms[pod] != NEVER:
-            return
         if pods.started[pod]:  # the node was down
             for _ in plan.containers:
                 cluster.count_restart(pod)
@@ -211,7 +209,7 @@ class Kubelet:
             self._containers.exit(self._adopt(pod), exit_code)
             return
         self.cluster.set_alive(pod, False)
-        seen_ms = self.relist_ms(pod)
+        seen_ms = self.relist_ms(pod, self._clock.now_ms)
         self._clock.at(seen_ms, Lane.KUBELET, self._exit_seen, pod, generation, exit_code)
 
     def _exit_seen(self, pod: int, generation: int, exit_code: int) -> None:
@@ -237,12 +235,11 @@ class Kubelet:
 
     # What containers ask for and tell (`sim.containers.Kubelets`)
 
-    def relist_ms(self, pod: int) -> int:
-        """When the kubelet of the pod next looks at what runs."""
-        now_ms = self._clock.now_ms
+    def relist_ms(self, pod: int, from_ms: int) -> int:
+        """The first time from `from_ms` on at which the pod's kubelet looks at what runs."""
         if self._ideal:
-            return now_ms
-        return now_ms + (self._kubelet(pod).phase_ms - now_ms) % RELIST_MS
+            return self._clock.now_ms
+        return from_ms + (self._kubelet(pod).phase_ms - from_ms) % RELIST_MS
 
     def look_ms(self, pod: int, until_ms: int) -> int:
         """When a worker that waits until `until_ms` for a restart looks again."""
@@ -282,7 +279,7 @@ class Kubelet:
         plan, now_ms = self._plan(pod), self._clock.now_ms
         if plan.grace_ms == 0:  # a forced deletion does not wait for the node
             self._clock.at(now_ms, Lane.API, self.cluster.remove_pod, pod)
-        elif self._kubelet(pod).reachable:
+        else:
             delay_ms = 0 if self._ideal else plan.watch()
             self._clock.after(delay_ms, Lane.KUBELET, self._terminate, pod)
 

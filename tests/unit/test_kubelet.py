@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -213,6 +214,24 @@ def test_api_learns_of_an_exit_with_the_nodes_next_relist():
     assert ended_ms % 1_000 == phase_of(1, "node-0")
 
 
+def test_restarted_container_is_ready_again_when_the_next_relist_sees_it():
+    times = replace(TIMES, run=Constant(20_000), exit_code=1)
+    story, pod = one_pod(times=times, until_ms=30_000)
+    seen_ms = 21_000 + phase_of(1, "node-0")
+    assert story.starts(pod) == [START_MS, seen_ms]
+    assert story.when(pod, Change.POD_READY, False) == [seen_ms]
+    assert story.when(pod, Change.POD_READY) == [START_MS, seen_ms + 1_000]
+
+
+@pytest.mark.parametrize("probes", [{}, {"liveness": Probe()}], ids=["plain", "probed"])
+def test_container_that_ends_between_two_relists_is_never_seen_to_be_ready(probes):
+    # Each instance lives 300 ms; the first start is seen by definition, no later one is.
+    times = replace(TIMES, run=Constant(300), exit_code=1)
+    story, pod = one_pod(a_pod(Container("main", **probes)), times, until_ms=60_000)
+    assert len(story.starts(pod)) >= 4
+    assert story.when(pod, Change.POD_READY) == [START_MS]
+
+
 def test_crash_loop_waits_0_10_20_40_80_seconds():
     # Each instance lives 1 s: 0.9; 1.9 + 0; 2.9 + 10; 13.9 + 20; 34.9 + 40; 75.9 + 80
     times = replace(TIMES, run=Constant(1_000), exit_code=1)
@@ -250,6 +269,50 @@ def test_worker_looks_after_a_crash_up_to_half_the_wait_too_late(seed):
     crashed_ms = second + 1_000
     assert crashed_ms + 10_000 <= third <= crashed_ms + 10_000 + 5_000 + 1_000
     assert third % 1_000 == phase_ms
+
+
+def test_back_off_is_forgotten_ten_minutes_after_the_last_start_even_while_it_lasts():
+    # Lives of 500 s and waits of 0, 10, 20, 40, 80, 160 s. Then the last start lies 660 s back,
+    # so that the next crash counts as the first of a new series: 10 s instead of 300.
+    times = replace(TIMES, run=Constant(500_000), exit_code=1)
+    story, pod = one_pod(times=times, until_ms=4_400_000, ideal=True)
+    gaps = [after - before for before, after in pairwise(story.starts(pod))]
+    assert gaps[:7] == [500_000, 510_000, 520_000, 540_000, 580_000, 660_000, 510_000]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_container_is_probed_until_its_exit_is_seen_but_not_killed_again(seed):
+    # Probes each second from 100 ms (liveness) and from 1000 ms (readiness) on. It exits at 3050:
+    # unready at 4000 unless the relist comes first; liveness would fail at 3100.
+    probe = Probe(period_ms=1_000, failure_threshold=1)
+    spec = a_pod(Container("main", readiness=probe, liveness=probe))
+    times = replace(TIMES, run=Constant(2_050), exit_code=1)
+    story, pod = one_pod(spec, times, until_ms=5_049, seed=seed)
+    seen_ms = 3_050 + (phase_of(seed, "node-0") - 3_050) % 1_000
+    assert story.events(pod, Reason.KILLING_LIVENESS) == []
+    assert story.when(pod, Change.POD_READY, False)[0] == min(4_000, seen_ms)
+    assert story.starts(pod) == [START_MS, seen_ms]
+    # The relist after that sees the new instance run, which is then probed at once.
+    assert story.when(pod, Change.POD_READY) == [START_MS, seen_ms + 1_000]
+
+
+def test_crash_after_a_probe_kill_waits_from_its_own_end():
+    # Starved from the start, it is killed at 30 s; from 31 s on it is well and ends after 50 s
+    # each time. 30.5: no back-off. 80.5: its own end, no entry yet: at once. 130.5: waits 10 s.
+    spec = a_pod(Container("main", limits={CPU: 500}, liveness=Probe()))
+    times = replace(TIMES, run=Constant(50_000), containers={"main": ContainerTimes(cpu_m=0)})
+    story = Story(times, ideal=True)
+    pod = story.pod(spec)
+    story.at(1_000, story.kubelet.set_load, pod, 1_000)
+    story.at(31_000, story.kubelet.set_load, pod, 0).run(141_000)
+    assert story.starts(pod) == [900, 30_500, 80_500, 140_500]
+
+
+def test_application_of_a_killed_instance_never_comes_up():
+    # It would answer after 35 s, but each instance is killed after about 30.
+    spec = a_pod(Container("main", liveness=Probe()))
+    story, pod = one_pod(spec, replace(TIMES, startup=Constant(35_000)), until_ms=150_000)
+    assert story.when(pod, Change.POD_ANSWERS) == []
 
 
 def test_crashes_of_one_container_leave_the_other_running():
@@ -389,6 +452,39 @@ def test_leak_ends_at_the_limit_and_begins_again_from_its_base():
     assert story.cluster.pods.oom_kills[pod] == story.cluster.nodes.oom_kills[0] == 3
 
 
+def test_killed_container_does_not_end_later():
+    # Killed at 11.0 and 21.1; the second instance, of 11.0, would have ended well at 23.0.
+    said = ContainerTimes(memory=LEAK)
+    times = replace(TIMES, run=Constant(12_000), containers={"main": said})
+    spec = a_pod(leaking(memory=200), restart_policy="OnFailure")
+    story, pod = one_pod(spec, times, until_ms=32_000, ideal=True)
+    assert story.starts(pod) == [900, 11_000, 31_100]
+    assert story.cluster.pods.phase[pod] == Phase.RUNNING
+
+
+def test_plain_pod_killed_for_its_node_runs_its_whole_time_again():
+    # The Guaranteed leak passes 1000 - 300 at 0.9 + 70.1 s and takes the BestEffort pod with it,
+    # which would have ended at 80.9 s; anew from 71.0 s (at once, as a first restart) it ends at
+    # 151 s, unless it is killed again: the leak has stopped at its limit before.
+    times = {
+        "leak": replace(TIMES, containers={"main": ContainerTimes(memory=MemoryUse(0, 10, 1_000))}),
+        "plain": replace(
+            TIMES, run=Constant(80_000), containers={"main": ContainerTimes(memory=MemoryUse(300))}
+        ),
+    }
+    sure = {CPU: 100, MEMORY: 900}
+    story = Story(times, ideal=True)
+    leak = story.pod(
+        a_pod(Container("main", requests=sure, limits=sure), termination_grace_ms=0), app="leak"
+    )
+    plain = story.pod(a_pod(restart_policy="OnFailure"), app="plain")
+    story.at(71_500, story.cluster.delete_pod, leak).run(200_000)
+    assert set(story.events(plain, Reason.NODE_OOM)) == {71_000}
+    # killed twice at 71.0 (the restart does not fit either), so up again 10 s later
+    assert story.starts(plain)[-1] == 81_000
+    assert story.when(plain, Change.POD_ENDED) == [161_000]
+
+
 def test_memory_column_holds_the_leak():
     times = replace(TIMES, containers={"main": ContainerTimes(memory=LEAK)})
     story, pod = one_pod(a_pod(leaking(memory=500)), times, until_ms=20_900, ideal=True)
@@ -486,6 +582,29 @@ def test_pod_deleted_before_it_runs_never_runs():
     story.at(500, story.cluster.delete_pod, pod).run(10_000)
     assert story.when(pod, Change.POD_REMOVED) == [600]
     assert story.starts(pod) == []
+
+
+def test_pod_that_starts_before_its_deletion_is_seen_has_to_stop():
+    story = Story()
+    pod = story.pod()
+    story.at(950, story.cluster.delete_pod, pod).run(10_000)
+    assert story.starts(pod) == [1_000]
+    assert story.when(pod, Change.POD_REMOVED) == [950 + 100 + 500]
+
+
+def test_container_that_crashed_before_a_deletion_is_not_restarted_in_it():
+    # flaky ends at 3.0; TERM comes at 3.001, before the relist; main takes 5 s to stop.
+    spec = a_pod(Container("main"), Container("flaky"))
+    said = {
+        "main": ContainerTimes(shutdown=Constant(5_000)),
+        "flaky": ContainerTimes(crash=_end(2_000, 1)),
+    }
+    story = Story(replace(TIMES, containers=said))
+    assert phase_of(1, "node-0") > 1
+    pod = story.pod(spec)
+    story.at(2_901, story.cluster.delete_pod, pod).run(10_000)
+    assert story.restarts(pod) == 0
+    assert story.when(pod, Change.POD_REMOVED) == [8_001]
 
 
 def test_pod_deleted_in_back_off_goes_at_once():
@@ -635,6 +754,19 @@ def test_pod_that_ends_while_cut_off_is_known_to_with_the_return():
     assert story.when(pod, Change.POD_ALIVE, False) == [11_000]
     assert story.when(pod, Change.POD_ENDED) == [50_000]
     assert story.cluster.pods.phase[pod] == Phase.SUCCEEDED
+
+
+def test_pod_with_a_sidecar_that_ends_while_cut_off_and_deleted_is_gone_with_the_return():
+    spec = PodSpec(
+        containers=(Container("main"),),
+        init_containers=(Container("proxy", sidecar=True),),
+        restart_policy="Never",
+    )
+    story = Story(replace(TIMES, run=Constant(10_000)))
+    pod = story.pod(spec)
+    story.at(20_000, story.cluster.delete_pod, pod)
+    cut_off(story, 5_000, 50_000).run(60_000)
+    assert story.when(pod, Change.POD_REMOVED) == [50_000]
 
 
 @pytest.mark.parametrize(
