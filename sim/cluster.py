@@ -120,6 +120,7 @@ class Template:
         "pod",
         "qos",
         "requests",
+        "rows",
         "shape",
         "unlimited_memory",
     )
@@ -140,6 +141,7 @@ class Template:
         self.pod = pod
         self.requests = nodes.vector(spec.requests)
         self.limits = nodes.vector(spec.limits)
+        self.rows = _rows(self.requests, self.limits)
         self.cpu_m = spec.requests.get(CPU, 0)
         self.memory_b = spec.requests.get(MEMORY, 0)
         self.cpu_limit_m = spec.limits.get(CPU, 0)
@@ -151,6 +153,13 @@ class Template:
         self.host_ports: tuple[HostPort, ...] = spec.host_ports
         self.qos = spec.qos
         self.unlimited_memory = any(MEMORY not in c.limits for c in spec.containers)
+
+
+def _rows(requests: Ints, limits: Ints) -> list[tuple[int, int, int]]:
+    """(resource row, request, limit) where one of them is not 0."""
+    size = max(len(requests), len(limits))
+    pairs = [np.concatenate([v, np.zeros(size - len(v), np.int64)]) for v in (requests, limits)]
+    return [(row, a, b) for row, (a, b) in enumerate(np.array(pairs).T.tolist()) if a or b]
 
 
 class Versioned(dict[_K, _V]):
@@ -564,13 +573,9 @@ class Cluster:
 
     def _count(self, pod: int, node: int, sign: int) -> None:
         template, table = self.templates[self.pods.template[pod]], self.nodes
-        rows = len(template.requests)
-        if sign > 0:
-            table.requested[:rows, node] += template.requests
-            table.limits[:rows, node] += template.limits
-        else:
-            table.requested[:rows, node] -= template.requests
-            table.limits[:rows, node] -= template.limits
+        for row, request, limit in template.rows:
+            table.requested[row, node] += sign * request
+            table.limits[row, node] += sign * limit
         table.nonzero_cpu_m[node] += sign * template.nonzero_cpu_m
         table.nonzero_memory_b[node] += sign * template.nonzero_memory_b
         table.pod_count[node] += sign

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sim.extend import MAX_SCORE, SKIP, NodeIds, Reads, Scores
-from sim.plugins.node_resources_fit import scored_resources
+from sim.plugins.node_resources_fit import FEW, scored_resources
 from sim.podspec import CPU, MEMORY
-from sim.tables import Bools, Floats
+from sim.tables import Bools, Floats, NodeTable
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -37,6 +37,9 @@ class NodeResourcesBalancedAllocation:
     def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
         """(1 - standard deviation of the requested fractions) * 100, truncated."""
         table = cluster.nodes
+        if len(nodes) <= FEW and len(state) == 2:
+            scores_of = [_balance(table, node, state) for node in nodes.tolist()]
+            return np.array(scores_of, np.int64)
         fractions, counted = [], []
         for row, _, added in state:
             capacity = table.allocatable[row, nodes]
@@ -50,6 +53,17 @@ class NodeResourcesBalancedAllocation:
             spread = _spread(np.array(fractions), np.array(counted))
         scores: Scores = ((1 - spread) * MAX_SCORE).astype(np.int64)
         return scores
+
+
+def _balance(table: NodeTable, node: int, state: list[tuple[int, int, int]]) -> int:
+    """The score of one node for two resources, in Python's floats, which are float64 too."""
+    fractions = []
+    for row, _, added in state:
+        capacity = table.allocatable.item(row, node)
+        if capacity <= 0:
+            return MAX_SCORE  # fewer than two fractions do not differ
+        fractions.append(min(float(table.requested.item(row, node) + added) / float(capacity), 1.0))
+    return int((1 - abs(fractions[0] - fractions[1]) / 2) * MAX_SCORE)
 
 
 def _spread(fractions: Floats, counted: Bools) -> Floats:

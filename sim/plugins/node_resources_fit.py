@@ -7,6 +7,7 @@ truncates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,7 +23,7 @@ from sim.podspec import (
     MEMORY,
     nonzero_request,
 )
-from sim.tables import CPU_ROW, MEMORY_ROW, Ints
+from sim.tables import CPU_ROW, MEMORY_ROW, Ints, NodeTable
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -31,6 +32,8 @@ NATIVE = (CPU, MEMORY, "ephemeral-storage")
 TOO_MANY_PODS = 1  # bit 0 of a why; bit 1 says "unresolvable", resource rows start at bit 2
 UNRESOLVABLE = 2
 FIRST_RESOURCE_BIT = 2
+
+FEW = 8  # up to so many nodes are answered one by one
 
 Strategy = Literal["LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"]
 
@@ -60,6 +63,8 @@ class NodeResourcesFit:
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """One bit per resource that is short."""
         table = cluster.nodes
+        if len(nodes) <= FEW:
+            return np.array([_why(table, node, state) for node in nodes.tolist()], np.int32)
         whys = (table.pod_count[nodes] >= table.max_pods[nodes]).astype(np.int32)
         for row, amount in state:
             allocatable = table.allocatable[row, nodes]
@@ -84,6 +89,10 @@ class NodeResourcesFit:
 
     def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
         """The strategy's weighted mean over the resources that the node has."""
+        few = SCORES_OF_ONE.get(self.strategy) if len(nodes) <= FEW else None
+        if few is not None:
+            means = [_mean(cluster.nodes, node, state, few) for node in nodes.tolist()]
+            return np.array(means, np.int64)
         total = np.zeros(len(nodes), np.int64)
         weights = np.zeros(len(nodes), np.int64)
         for row, weight, added in state:
@@ -118,6 +127,50 @@ class NodeResourcesFit:
         return resource in self.ignored_resources or (
             resource.partition("/")[0] in self.ignored_groups
         )
+
+
+# The same arithmetic for one node at a time, in Python's integers: for a few nodes it takes a third
+# of the time that numpy's calls do.
+
+
+def _why(table: NodeTable, node: int, state: list[tuple[int, int]]) -> int:
+    why = int(table.pod_count.item(node) >= table.max_pods.item(node))
+    for row, amount in state:
+        allocatable = table.allocatable.item(row, node)
+        if amount > allocatable - table.requested.item(row, node):
+            why |= 1 << (row + FIRST_RESOURCE_BIT)
+        if amount > allocatable:
+            why |= UNRESOLVABLE
+    return why
+
+
+def _mean(
+    table: NodeTable,
+    node: int,
+    state: list[tuple[int, int, int]],
+    score: Callable[[int, int], int],
+) -> int:
+    total = weights = 0
+    for row, weight, added in state:
+        capacity = table.allocatable.item(row, node)
+        if capacity > 0:
+            total += weight * score(capacity, _taken_by_one(table, row, node) + added)
+            weights += weight
+    return total // max(weights, 1)
+
+
+def _taken_by_one(table: NodeTable, row: int, node: int) -> int:
+    if row == CPU_ROW:
+        return table.nonzero_cpu_m.item(node)
+    if row == MEMORY_ROW:
+        return table.nonzero_memory_b.item(node)
+    return table.requested.item(row, node)
+
+
+SCORES_OF_ONE: dict[Strategy, Callable[[int, int], int]] = {
+    "LeastAllocated": lambda cap, req: max(cap - req, 0) * MAX_SCORE // cap,
+    "MostAllocated": lambda cap, req: min(req, cap) * MAX_SCORE // cap,
+}
 
 
 def scored_resources(
