@@ -9,21 +9,19 @@ from pathlib import Path
 import pytest
 
 LAYERS = [
-    "errors units rng labels podspec actions schema",
-    "yamls scalars nodes instances tables workloads clock recorder behaviour cpu backoff stranded",
-    "podcounts manifests",
-    "cluster",
-    "extend",
-    "metrics",
+    "errors units rng labels scalars schema",
+    "podspec yamls",
+    "actions nodes instances tables workloads clock behaviour cpu backoff stranded",
+    "recorder podcounts manifests",
+    "cluster metrics",
+    "extend podtimes",
     "plugins overcommit probes scenario expectations",
-    "evaluation queue controllers",
-    "scheduler kubelet controlplane endpoints traffic availability samples arrivals faults leases",
-    "plots report",
-    "result outcome validate",
-    "catalog",
+    "pressure evaluation queue controllers",
+    "containers scheduler controlplane endpoints traffic availability samples arrivals faults",
+    "kubelet outcome plots report",
+    "catalog result validate",
     "profiles",
-    "engine",
-    "testing",
+    "engine testing",
     "cli",
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
