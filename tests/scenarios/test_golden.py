@@ -1,0 +1,149 @@
+"""Did behaviour change? Every scenario at its own seed against the numbers kept in golden/."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import sim
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
+DIGITS = 6  # significant: sums of floats may differ in the last places between machines
+
+each_scenario = pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+
+
+@cache
+def result_of(path):
+    return sim.run(sim.load(path))
+
+
+def headline(result):
+    """The numbers that a reader of the report looks at first."""
+    workloads = result.workloads[["workload", "wanted", "ready", "pods", "restarts", "oom_kills"]]
+    services = result.services[["service", "requests_failed", "error_s", "outage_s"]]
+    return {
+        "events": len(result.events),
+        "summary": {name: rounded(value) for name, value in result.summary.items()},
+        "workloads": by_name(workloads),
+        "services": by_name(services),
+    }
+
+
+def by_name(table):
+    return {
+        name: " ".join(f"{c}={rounded(v)}" for c, v in zip(table.columns[1:], row, strict=True))
+        for name, *row in table.itertuples(index=False)
+    }
+
+
+def rounded(value):
+    if isinstance(value, float) and not math.isnan(value):
+        value = float(f"{value:.{DIGITS}g}")
+        return int(value) if value.is_integer() else value
+    return None if isinstance(value, float) else int(value)
+
+
+@each_scenario
+def test_numbers_are_those_kept(path, request):
+    kept = GOLDEN / f"{path.stem}.json"
+    found = headline(result_of(path))
+    if request.config.getoption("--update"):
+        kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    assert kept.is_file(), f"no {kept.name}; write it with --update"
+    assert found == json.loads(kept.read_text(encoding="utf-8"))
+
+
+def test_every_golden_file_has_its_scenario():
+    assert {p.stem for p in GOLDEN.glob("*.json")} == {p.stem for p in SCENARIOS}
+
+
+@each_scenario
+def test_its_own_expectations_hold(path):
+    verdicts = result_of(path).verdicts
+    assert verdicts, "a scenario says what it expects"
+    assert [v.text for v in verdicts if not v.passed] == []
+
+
+@each_scenario
+def test_its_header_asks_a_question_and_expects_an_answer(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = [line.removeprefix("#").strip() for line in lines[: first_of(lines)]]
+    assert header[0].endswith("?")
+    assert header[1].startswith("Expected: ")
+    assert result_of(path).info.question == header[0]
+
+
+def first_of(lines):
+    """The number of comment lines that a file opens with."""
+    return next(i for i, line in enumerate(lines) if not line.startswith("#"))
+
+
+# --- what the headers claim, in numbers
+
+
+def result_with(name, **changes):
+    scenario = sim.load(ROOT / "scenarios" / f"{name}.yaml")
+    return sim.run(scenario.replace(changes) if changes else scenario)
+
+
+def test_zone_failure_replaces_the_lost_pods_about_six_minutes_after_the_failure():
+    result = result_of(ROOT / "scenarios" / "zone-failure.yaml")
+    replaced = result.pods[result.pods["created_s"] > 30 * 60]
+    assert len(replaced) > 0
+    assert replaced["ready_s"].between(30 * 60 + 330, 30 * 60 + 420).all()
+
+
+def test_zone_failure_costs_errors_until_the_dead_endpoints_are_gone():
+    services = result_of(ROOT / "scenarios" / "zone-failure.yaml").services.set_index("service")
+    spread = services.drop("shop/redis")
+    assert spread["error_s"].between(41, 62).all()  # 40-50 s silence, a monitor period, the proxy
+    assert services.loc["shop/redis", "availability"] == pytest.approx(0.945, abs=0.005)
+
+
+def test_node_size_strands_less_the_larger_the_node():
+    result = result_of(ROOT / "scenarios" / "node-size.yaml")
+    # A node of 2 CPU holds one or two pods of 750m: 1250 or 500 m are left, of which 500 m are
+    # useless; 8 CPU: 8000 mod 750 = 500 m; 32 CPU: 32000 mod 750 = 500 m.
+    for pool, cpu_m in [("small", 2_000), ("middle", 8_000), ("large", 32_000)]:
+        assert result.lookup("stranded.cpu", pool=pool) == pytest.approx(500 / cpu_m)
+
+
+def test_overcommit_kills_leaky_each_time_its_memory_reaches_the_limit():
+    result = result_of(ROOT / "scenarios" / "overcommit-oom.yaml")
+    kills = result.events[result.events["reason"] == "OOMKilling"]
+    first = kills.groupby("object")["t_s"].min()
+    # (400 - 50) / 200 per h = 1 h 45 min after the start
+    assert first.between(6_300, 6_320).all()
+    assert len(first) == 2
+
+
+def test_overcommit_never_kills_the_database_and_only_besteffort_for_the_nodes_memory():
+    result = result_of(ROOT / "scenarios" / "overcommit-oom.yaml")
+    killed = result.events[result.events["reason"] == "SystemOOM"]
+    pods = result.pods.set_index("pod")
+    assert len(killed) > 0
+    assert {pods.loc[name.rpartition("/")[2], "qos"] for name in killed["object"]} == {"BestEffort"}
+
+
+def test_arrivals_keep_26_at_work_on_average():
+    result = result_of(ROOT / "scenarios" / "arrivals.yaml")
+    # Little's law: 8.7 min / 20 s = 26 of 40 CPUs; one run of 11 h, so within a tenth
+    assert result.lookup("requested.cpu") == pytest.approx(26 / 40, rel=0.1)
+
+
+def test_restart_storm_just_holds_with_three_quarters_of_the_load():
+    result = result_with("probe-restart-storm", **{"traffic[0].rps": 30})
+    assert result.lookup("availability", service="default/api") > 0.9
+
+
+def test_restart_storm_never_begins_with_patient_probes():
+    result = result_with("probe-restart-storm", **{"manifests[0]": "manifests/patient-probes.yaml"})
+    assert result.summary["restarts"] == 0
+    assert result.lookup("availability", service="default/api") == 1.0
