@@ -139,14 +139,15 @@ class Kubelet:
 
     def _bound(self, pod: int) -> None:
         if self._kubelet(pod).reachable:
-            delay_ms = 0 if self._ideal else self._plan(pod).watch()
-            self._begin(pod, self._clock.now_ms + delay_ms, pull=True)
+            plan = self._plan(pod)
+            delay_ms = 0 if self._ideal else plan.watch()
+            self._begin(pod, plan, self._clock.now_ms + delay_ms, pull=True)
 
-    def _begin(self, pod: int, seen_ms: int, *, pull: bool) -> None:
+    def _begin(self, pod: int, plan: Plan, seen_ms: int, *, pull: bool) -> None:
         """The kubelet sees the pod at `seen_ms` and starts it."""
         generation = self._generations.get(pod, 0)
         self._starting[pod] = seen_ms
-        due_ms = seen_ms + self._plan(pod).start_ms(pull=pull)
+        due_ms = seen_ms + plan.start_ms(pull=pull)
         self._clock.at(due_ms, Lane.KUBELET, self._start, pod, generation, seen_ms)
 
     def _start(self, pod: int, generation: int, seen_ms: int) -> None:
@@ -154,7 +155,7 @@ class Kubelet:
             return
         cluster, pods, plan = self.cluster, self.cluster.pods, self._plan(pod)
         del self._starting[pod]
-        if pods.started[pod]:  # the node was down
+        if pods.started.item(pod):  # the node was down
             for _ in plan.containers:
                 cluster.count_restart(pod)
         cluster.set_alive(pod, True)
@@ -228,7 +229,7 @@ class Kubelet:
         """Whether an event was planned under other circumstances."""
         if self._generations.get(pod, 0) != generation:
             return True
-        return bool(self.cluster.pods.ended_ms[pod] != NEVER)
+        return self.cluster.pods.ended_ms.item(pod) != NEVER
 
     def _void(self, pod: int) -> None:
         self._generations[pod] = self._generations.get(pod, 0) + 1
@@ -387,7 +388,7 @@ class Kubelet:
             self.ended(pod, KILLED)
         else:
             self.publish(pod, False)
-            self._begin(pod, self._clock.now_ms, pull=not started)
+            self._begin(pod, self._plan(pod), self._clock.now_ms, pull=not started)
 
     def _reconnect(self, pod: int) -> None:
         """The node, which ran on, is heard of again: write what happened, read what shall be."""
@@ -403,7 +404,7 @@ class Kubelet:
             runs = self._runs.get(pod)
             self.publish(pod, runs.ready if runs else bool(pods.alive[pod]))
         elif pod not in self._starting:
-            self._begin(pod, self._clock.now_ms, pull=True)
+            self._begin(pod, self._plan(pod), self._clock.now_ms, pull=True)
 
     def _terminate_late(self, pod: int) -> None:
         """The kubelet of a node that was cut off learns that the pod was deleted."""

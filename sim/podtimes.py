@@ -6,7 +6,7 @@ for one template, with the draws ready.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -208,7 +208,6 @@ class Plan:
     __slots__ = (
         "containers",
         "grace_ms",
-        "init",
         "light",
         "policy",
         "pulls",
@@ -222,16 +221,16 @@ class Plan:
         spec = template.pod.spec
         self.template = template
         self.watch = draws("watch", times.watch_delay)
-        self.start = draws("start", times.start)
-        self.pulls = tuple(
-            draws("image", _of(times, c).image_pull or times.image_pull)
+        init = (_of(times, c).run for c in spec.init_containers if not c.sidecar)
+        self.start = (
+            draws("start", times.start),
+            *(draws("init", ending.after) for ending in init if ending),
+        )
+        pulls = (
+            _of(times, c).image_pull or times.image_pull
             for c in spec.init_containers + spec.containers
         )
-        self.init = tuple(
-            draws("init", ending.after)
-            for ending in (_of(times, c).run for c in spec.init_containers if not c.sidecar)
-            if ending
-        )
+        self.pulls = tuple(draws("image", pull) for pull in pulls if pull != AT_ONCE)
         self.run = End(draws("run", times.run), times.exit_code) if times.run else None
         sidecars = tuple(c for c in spec.init_containers if c.sidecar)
         self.containers = tuple(
@@ -251,10 +250,8 @@ class Plan:
 
     def start_ms(self, *, pull: bool) -> int:
         """How long a start takes from when the kubelet sees the pod."""
-        steps: list[Callable[[], int]] = [self.start, *self.init]
-        if pull:
-            steps += self.pulls
-        return sum(step() for step in steps)
+        steps = self.start + self.pulls if pull else self.start
+        return sum([step() for step in steps])
 
     def restarts(self, exit_code: int) -> bool:
         """Whether a container that ended with this code is started again."""

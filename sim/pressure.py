@@ -60,9 +60,11 @@ class Claim:
     @property
     def tight(self) -> bool:
         """Whether its probes depend on what else happens on the node, however calm it is."""
+        if not self.probed:
+            return False
         cap_m = self.cpu.cap_m
         near = cap_m > 0 and self.cpu.demand_m * CALM_SLOWDOWN > cap_m * (CALM_SLOWDOWN - 1)
-        return self.sensitive or (self.probed and near)
+        return near or self.sensitive
 
 
 @dataclass(slots=True)
@@ -101,9 +103,12 @@ class _Sums:
         """Add (or with -1 take off) a claim."""
         self.need_m += sign * claim.need_m
         self.memory_b += sign * claim.memory_b
-        self.leaks += sign * claim.leaks
-        self.probed += sign * claim.probed
-        self.tight += sign * claim.tight
+        if claim.leaks:
+            self.leaks += sign
+        if claim.probed:
+            self.probed += sign
+        if claim.tight:
+            self.tight += sign
 
 
 class Pressure:
@@ -157,7 +162,7 @@ class Pressure:
 
     def put(self, pod: int, claim: Claim) -> None:
         """From now on the pod claims this, instead of what it claimed before."""
-        node = int(self._cluster.pods.node[pod])
+        node = self._cluster.pods.node.item(pod)
         demand_m = self._demand_m(pod, claim)
         if demand_m != claim.cpu.demand_m:
             cpu = replace(claim.cpu, demand_m=demand_m)
@@ -183,7 +188,7 @@ class Pressure:
             return
         self._served.pop(pod, None)
         self._slowdowns.pop(pod, None)
-        node = int(self._cluster.pods.node[pod])
+        node = self._cluster.pods.node.item(pod)
         sums = self._sums[node]
         del sums.pods[pod]
         sums.count(claim, -1)
@@ -213,14 +218,17 @@ class Pressure:
 
     def _changed(self, node: int, sums: _Sums) -> None:
         """Look at a node again, once at this instant, if anything can be short there."""
-        idle = not self._to_share and not self._to_plan
-        if not (sums.calm and sums.is_calm):
-            self._to_share[node] = None
-        if sums.planned or not sums.has_memory:
-            self._to_plan[node] = None
-        if idle and (self._to_share or self._to_plan):
+        share = not (sums.calm and sums.is_calm)
+        plan = sums.planned or not sums.has_memory
+        if not (share or plan):
+            return
+        if not self._to_share and not self._to_plan:
             clock = self._cluster.clock
             clock.at(clock.now_ms, Lane.KUBELET, self._settle)
+        if share:
+            self._to_share[node] = None
+        if plan:
+            self._to_plan[node] = None
 
     def _settle(self) -> None:
         to_share, self._to_share = self._to_share, {}

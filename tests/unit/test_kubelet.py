@@ -615,6 +615,26 @@ def test_pod_deleted_in_back_off_goes_at_once():
     assert story.starts(pod) == [900, 1_900]
 
 
+def test_pod_killed_for_memory_while_it_is_being_deleted_is_gone():
+    # The leak passes 1000 - 300 at 0.9 + 70.1 s; the plain pod has been stopping since 60 s.
+    times = {
+        "leak": replace(TIMES, containers={"main": ContainerTimes(memory=MemoryUse(0, 10, 1_000))}),
+        "plain": replace(
+            TIMES,
+            shutdown=Constant(25_000),
+            containers={"main": ContainerTimes(memory=MemoryUse(300))},
+        ),
+    }
+    sure = {CPU: 100, MEMORY: 900}
+    story = Story(times, ideal=True)
+    story.pod(a_pod(Container("main", requests=sure, limits=sure)), app="leak")
+    plain = story.pod(app="plain")
+    story.at(60_000, story.cluster.delete_pod, plain).run(80_000)
+    assert story.events(plain, Reason.NODE_OOM) == [71_000]
+    assert story.when(plain, Change.POD_REMOVED) == [71_000]
+    assert story.restarts(plain) == 0
+
+
 def test_container_that_is_being_deleted_is_not_killed_by_liveness():
     story = Story(replace(STUCK, shutdown=Constant(25_000)), ideal=True)
     pod = story.pod(a_pod(Container("main", liveness=Probe())))
