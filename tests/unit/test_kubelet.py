@@ -896,6 +896,56 @@ def test_neighbours_saturate_a_node_for_the_probes_of_all():
     assert story.events(probed, Reason.KILLING_LIVENESS) == [60_000]
 
 
+def test_share_served_moves_without_detours_when_load_grows():
+    spec, times = wanting(0)
+    story = Story(times)
+    pod = story.pod(spec)
+    shares = []
+
+    def note(change, _):
+        if change == Change.POD_ANSWERS:
+            shares.append(float(story.cluster.pods.served[pod]))
+
+    story.cluster.watch(note)
+    story.at(5_000, story.kubelet.set_load, pod, 5_000)
+    story.at(6_000, story.kubelet.set_load, pod, 8_000).run(7_000)
+    assert shares == [1.0, 0.8, 0.5]  # 4000 of 5000, of 8000
+
+
+def test_restarted_container_does_not_inherit_the_hardship_of_the_one_before():
+    # Starved from 35 s on it is killed at 60 s; its load goes while the next one starts up.
+    spec, times = wanting(0, limits={CPU: 500}, liveness=Probe())
+    story = Story(replace(times, startup=Constant(5_000)), ideal=True)
+    pod = story.pod(spec)
+    story.at(35_000, story.kubelet.set_load, pod, 1_000)
+    story.at(62_000, story.kubelet.set_load, pod, 0).run(600_000)
+    assert story.restarts(pod) == 1
+    assert story.cluster.pods.served[pod] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("neighbour_m", "killed"),
+    [
+        # 2040 for 2000: 51 times slower, 4 ms * 51 = 204 ms; exp(-1000/204) = 0.7 % a probe
+        pytest.param(1_960, True, id="a neighbour that leaves it 2 % more than it needs"),
+        # 3000 for 2000: 3 times slower, 12 ms; exp(-83) is never
+        pytest.param(1_000, False, id="not one that leaves it half as much again"),
+    ],
+)
+def test_queueing_makes_probes_late_before_cpu_runs_out(neighbour_m, killed):
+    said = ContainerTimes(cpu_m=2_000, probes=ProbeBehaviour(latency_ms=4))
+    times = {
+        "probed": replace(TIMES, containers={"main": said}),
+        "neighbour": replace(TIMES, containers={"main": ContainerTimes(cpu_m=neighbour_m)}),
+    }
+    story = Story(times, ideal=True)
+    probe = Probe(period_ms=1_000, failure_threshold=1)
+    pod = story.pod(a_pod(Container("main", liveness=probe)), app="probed")
+    story.pod(app="neighbour")
+    story.run(3_000_000)  # P(no failure in 3000 probes) = exp(-22)
+    assert (story.restarts(pod) > 0) == killed
+
+
 def test_slow_probes_fail_with_the_tail_of_an_exponential():
     # S = 250 ms, timeout 1 s, idle node: each probe fails with exp(-4) = 0.0183; a pod with
     # threshold 1 and 1 s between probes is killed within 1000 probes almost surely
