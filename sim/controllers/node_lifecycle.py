@@ -81,6 +81,7 @@ class NodeLifecycle:
         self._tick_phase_ms = tick_phase_ms
         self._grid = PassGrid(monitor_phase_ms, period_ms)
         self._bucket = TokenBucket(settings.qps, settings.burst, self._clock.now_ms)
+        self._lease_phases: dict[int, int] = {}  # those that had to be drawn
         self._silent: dict[int, int] = {}  # node that renews no lease -> its last renewal
         self._back_ms: dict[int, int] = {}  # when a node last came (back) to life
         self._fresh_ms = 0  # when all nodes were last given a fresh grace
@@ -182,8 +183,10 @@ class NodeLifecycle:
     # Leases
 
     def _draw_lease_phase(self, node: int) -> int:
-        name = self.cluster.nodes.names[node]
-        return int(self._streams(f"lease/{name}").integers(RENEW_MS))
+        if node not in self._lease_phases:
+            stream = self._streams(f"lease/{self.cluster.nodes.names[node]}")
+            self._lease_phases[node] = int(stream.integers(RENEW_MS))
+        return self._lease_phases[node]
 
     def _renewed_ms(self, node: int) -> int:
         phase_ms = self._lease_phase_ms(node)
@@ -323,7 +326,7 @@ class NodeLifecycle:
 
     def _conclude(self, outcome: Disruption) -> Iterator[int]:
         if outcome.all_dead_ends:
-            self._fresh_ms = self._clock.now_ms
+            self._give_fresh_grace()
         if outcome.all_dead_begins:
             yield from self._clear()
         for zone, rate in outcome.rates.items():
@@ -335,6 +338,10 @@ class NodeLifecycle:
         for node in self._silent:
             if self._ready(node) != NodeReady.UNKNOWN:
                 self._plan_at(self._due_ms(node))
+
+    def _give_fresh_grace(self) -> None:
+        """Take this moment for the last sign of life of every node."""
+        self._fresh_ms = self._clock.now_ms
 
     def _clear(self) -> Iterator[int]:
         """All zones are dead: take the NoExecute taints away, one node after the other.

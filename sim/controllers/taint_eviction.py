@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 LATENCY_MS = 40  # from a timer or taint until the deletion; median measured 42
 
+RELEVANT = (
+    Change.POD_BOUND,
+    Change.POD_DELETING,
+    Change.POD_ENDED,
+    Change.POD_REMOVED,
+    Change.NODE_TAINTS,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -75,8 +83,7 @@ class TaintEviction:
         self._due: dict[tuple[int, int], list[int]] = {}  # (node, deadline) -> pods
         self._taints: dict[int, tuple[Taint, ...]] = {}  # by taint set: those that evict
         self._tolerances: dict[tuple[int, int], Tolerance] = {}  # by template and taint set
-        gone = (Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED)
-        cluster.watch(self.on_change, [Change.POD_BOUND, Change.NODE_TAINTS, *gone])
+        cluster.watch(self.on_change, RELEVANT)
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Take note of taints, and of pods that come and go."""
