@@ -116,6 +116,11 @@ class NodeLifecycle:
         """Take note of what happens to nodes."""
         self._handlers[change](object_id)
 
+    @property
+    def zone_states(self) -> dict[str, ZoneState]:
+        """The states of the zones by their keys, as the last pass that was made left them."""
+        return dict(self._states)
+
     # What happens to nodes
 
     def _node_added(self, node: int) -> None:
