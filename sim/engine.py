@@ -34,6 +34,7 @@ from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
 from sim.controllers.taint_eviction import TaintEviction
 from sim.controlplane import ControlPlane, ControlPlaneSettings
 from sim.endpoints import Endpoints
+from sim.errors import SimError
 from sim.faults import timed_faults
 from sim.kubelet import Kubelet
 from sim.nodes import DEFAULT_MAX_PODS, NodeShape
@@ -73,6 +74,8 @@ class Simulation:
     def __init__(self, scenario: Scenario, *, seed: int | None = None) -> None:
         self.scenario = scenario
         self.seed = scenario.run.seed if seed is None else seed
+        if self.seed < 0:
+            raise SimError(f"got the seed {self.seed}; expected 0 or more")
         self.end_ms = scenario.run.duration_ms
         self.streams = Streams(self.seed)
         self.cluster = Cluster(Clock(), Recorder())

@@ -67,7 +67,7 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.SCHEDULED: ("Normal", "Scheduled", "Successfully assigned {object} to {node}"),
     Reason.FAILED_SCHEDULING: ("Warning", "FailedScheduling", "{text}"),
     Reason.SUCCESSFUL_CREATE: ("Normal", "SuccessfulCreate", "Created pod of {text}"),
-    Reason.SUCCESSFUL_DELETE: ("Normal", "SuccessfulDelete", "Deleted pod: {text}"),
+    Reason.SUCCESSFUL_DELETE: ("Normal", "SuccessfulDelete", "Deleted pod: {object}"),
     Reason.STARTED: ("Normal", "Started", "Started containers"),
     Reason.READY: ("Normal", "Ready", "Pod became ready"),
     Reason.UNHEALTHY_READINESS: ("Warning", "Unhealthy", "Readiness probe failed"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sim.actions import ApplyDeployment, CordonNodes, DeletePod, ScaleDeployment
 from sim.clock import Lane
 from sim.engine import Simulation
 from sim.tables import NEVER, UNBOUND
@@ -130,9 +133,45 @@ STREAM = {
 }
 
 
-def run(scenario, *, check_every_ms=0):
+@st.composite
+def deeds(draw):
+    """Something that is done to a run from outside: when, and a function of the simulation."""
+    at_ms = 1000 * draw(st.integers(0, MINUTES * 60))
+    place, number = draw(st.integers(0, 20)), draw(st.integers(0, 15))
+
+    def scale(simulation):
+        wanted = list(simulation.cluster.deployments.values())
+        if wanted:
+            chosen = wanted[place % len(wanted)]
+            simulation.do(ScaleDeployment(chosen.namespace, chosen.name, number))
+
+    def renew(simulation):
+        """A changed template: other pods."""
+        wanted = list(simulation.cluster.deployments.values())
+        if wanted:
+            chosen = wanted[place % len(wanted)]
+            changed = replace(chosen.template, annotations={"changed": str(number)})
+            simulation.do(ApplyDeployment(replace(chosen, template=changed)))
+
+    def delete(simulation):
+        if len(simulation.cluster.pods):
+            simulation.do(DeletePod(place % len(simulation.cluster.pods)))
+
+    def cordon(simulation):
+        node = place % len(simulation.cluster.nodes)
+        simulation.do(CordonNodes((node,), unschedulable=bool(number % 2)))
+
+    return at_ms, draw(st.sampled_from([scale, renew, delete, cordon]))
+
+
+some_deeds = st.lists(deeds(), max_size=4)
+
+
+def run(scenario, done=(), *, check_every_ms=0):
     """The simulation after its run, and its result; looked through every so often."""
     simulation = Simulation(scenario)
+    for at_ms, deed in done:
+        simulation.clock.at(at_ms, Lane.FAULTS, deed, simulation)
 
     def check():
         simulation.cluster.check()
@@ -150,18 +189,18 @@ def nothing_lives_on_a_dead_node(cluster):
     assert not len(on_dead), f"pods {on_dead} live on dead nodes"
 
 
-@given(scenarios())
-def test_it_runs_and_ends_with_its_sums_right(scenario):
-    simulation, result = run(scenario, check_every_ms=60_000)
+@given(scenarios(), some_deeds)
+def test_it_runs_and_ends_with_its_sums_right(scenario, done):
+    simulation, result = run(scenario, done, check_every_ms=60_000)
     assert simulation.clock.now_ms == MINUTES * 60_000
     assert len(result.pods) == len(simulation.cluster.pods)
     simulation.cluster.check()
     nothing_lives_on_a_dead_node(simulation.cluster)
 
 
-@given(scenarios())
-def test_numbers_are_possible(scenario):
-    _, result = run(scenario)
+@given(scenarios(), some_deeds)
+def test_numbers_are_possible(scenario, done):
+    _, result = run(scenario, done)
     pods, nodes, services = result.pods, result.nodes, result.services
     bound = pods[pods["scheduled_s"].notna()]
     assert (bound["created_s"] <= bound["scheduled_s"]).all()
@@ -180,10 +219,10 @@ def test_numbers_are_possible(scenario):
     assert shares.between(0, 1).all()
 
 
-@given(scenarios())
-def test_when_it_ends_quietly_no_waiting_pod_fits_a_node(scenario):
+@given(scenarios(), some_deeds)
+def test_when_it_ends_quietly_no_waiting_pod_fits_a_node(scenario, done):
     assume(not scenario.arrivals)
-    simulation, _ = run(scenario)
+    simulation, _ = run(scenario, done)
     cluster = simulation.cluster
     waiting = waiting_pods(cluster)
     assume(quiet_since_ms(cluster) < simulation.end_ms - 10 * 60_000)
@@ -206,10 +245,10 @@ def quiet_since_ms(cluster):
 
 
 @settings(max_examples=20)
-@given(scenarios())
-def test_names_change_no_number(scenario):
-    _, result = run(scenario)
-    _, renamed = run(with_longer_names(scenario))
+@given(scenarios(), some_deeds)
+def test_names_change_no_number(scenario, done):
+    _, result = run(scenario, done)
+    _, renamed = run(with_longer_names(scenario), done)
     for column in ("created_s", "scheduled_s", "started_s", "finished_s", "restarts"):
         assert result.pods[column].equals(renamed.pods[column]), column
     assert numbers_of(result) == numbers_of(renamed)
@@ -221,8 +260,6 @@ def numbers_of(result):
 
 def with_longer_names(scenario):
     """The same scenario whose Deployments, and so their pods, have other names."""
-    from dataclasses import replace
-
     manifests = scenario.manifests
     deployments = [replace(d, name=f"other-{d.name}-name") for d in manifests.deployments]
     return replace(scenario, manifests=replace(manifests, deployments=deployments))
