@@ -156,7 +156,8 @@ class NodeLifecycle:
     def _node_down(self, node: int) -> None:
         if not self.cluster.nodes.exists[node]:
             return
-        self._silent[node] = self._renewed_ms(node)
+        # Faults come first in their instant: a renewal at this moment is lost.
+        self._silent[node] = self._renewed_ms(node, self._clock.now_ms - 1)
         if not self._running and self._ready(node) != NodeReady.UNKNOWN:
             self._plan_at(self._due_ms(node))
 
@@ -193,9 +194,9 @@ class NodeLifecycle:
             self._lease_phases[node] = int(stream.integers(RENEW_MS))
         return self._lease_phases[node]
 
-    def _renewed_ms(self, node: int) -> int:
-        phase_ms = self._lease_phase_ms(node)
-        return last_renewal_ms(self._clock.now_ms, phase_ms, self._back_ms.get(node))
+    def _renewed_ms(self, node: int, by_ms: int) -> int:
+        """The last renewal of a node that has been at work until `by_ms`."""
+        return last_renewal_ms(by_ms, self._lease_phase_ms(node), self._back_ms.get(node))
 
     def _due_ms(self, node: int) -> int:
         """The pass that finds a silent node: the first more than a grace after its last sign."""

@@ -46,7 +46,7 @@ class Stepping(NodeLifecycle):
         status = NodeStatus(
             created=self.cluster.nodes.created_ms.item(node),
             ready=STATUS[self._ready(node)],
-            renewed=self._silent.get(node, self._renewed_ms(node)),
+            renewed=self._silent.get(node, self._renewed_ms(node, self._clock.now_ms)),
         )
         grace_ms = self.settings.monitor_grace_ms
         health = node_health(
