@@ -6,7 +6,7 @@ pods of request times the time they held it, so nothing is added up while the ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Outcome:
     decisions: Decisions | None
     end_ms: int
     warm_up_ms: int
+    _pod_keys: dict[int, str] = field(default_factory=dict)  # that events have named
 
     def tables(self) -> dict[str, Columns]:
         """All tables of `sim.schema`, as columns."""
@@ -320,7 +321,9 @@ class Outcome:
     def _object(self, kind: int, object_id: int) -> str:
         cluster = self.cluster
         if kind == Of.POD:
-            return f"Pod/{cluster.pod_key(object_id)}"
+            if object_id not in self._pod_keys:
+                self._pod_keys[object_id] = f"Pod/{cluster.pod_key(object_id)}"
+            return self._pod_keys[object_id]
         if kind == Of.NODE:
             return f"Node/{cluster.nodes.names[object_id]}"
         if kind == Of.WORKLOAD:
