@@ -86,6 +86,7 @@ class NodeLifecycle:
         self._back_ms: dict[int, int] = {}  # when a node last came (back) to life
         self._fresh_ms = 0  # when all nodes were last given a fresh grace
         self._unsettled: dict[int, None] = {}  # nodes for whose NoExecute taint a pass must care
+        self._tainted: dict[int, None] = {}  # nodes that had a NoExecute taint as the pass began
         self._counts_changed = False
         self._running = False
         self._workers = 0
@@ -230,6 +231,7 @@ class NodeLifecycle:
         self._pass_ms = None
         self._running = True
         self._grid.began(self._clock.now_ms)
+        self._tainted = self._nodes_with_noexecute()
         found = self._found_silent()
         counts = self._zone_counts(found)
         self._counts_changed = False
@@ -352,21 +354,28 @@ class NodeLifecycle:
     def _clear(self) -> Iterator[int]:
         """All zones are dead: take the NoExecute taints away, one node after the other.
 
-        A node that is being tainted at this moment keeps its taint, as upstream's does.
+        A node that was tainted during this pass keeps its taint: upstream looks at copies of the
+        nodes from the start of the pass.
         """
-        nodes = self.cluster.nodes
-        tainted = []
-        for node in nodes.ids().tolist():
-            if any(is_lifecycle_noexecute(taint) for taint in nodes.taints(node)):
-                tainted.append(node)
-            elif node in self._queue(node):
+        tainted = self._tainted
+        for node in self.cluster.nodes.ids().tolist():
+            if node not in tainted and node in self._queue(node):
                 self._queue(node).remove(node)
                 self._check(node)
         for node in tainted:
             yield self._answered_ms(TAINT_CALLS, self.settings.taint_latency_ms)
-            self._write_taints(node, noexecute_taints(TRUE, nodes.taints(node)))
+            self._write_taints(node, noexecute_taints(TRUE, self.cluster.nodes.taints(node)))
             self._queue(node).remove(node)
             self._check(node)
+
+    def _nodes_with_noexecute(self) -> dict[int, None]:
+        table = self.cluster.nodes
+        sets = [
+            place
+            for place, taints in enumerate(table.taint_sets)
+            if any(is_lifecycle_noexecute(taint) for taint in taints)
+        ]
+        return dict.fromkeys(np.flatnonzero(np.isin(table.taint_set[: len(table)], sets)).tolist())
 
     def _note_state(self, zone: str, state: ZoneState) -> None:
         before = self._states.get(zone, ZoneState.INITIAL)
