@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist, fmean, stdev
 
-# Two-sided, and so wide that a right program would fail at one set of seeds in a thousand; seeds are
-# fixed, so it fails never or always.
+# Two-sided, and so wide that a right program would fail at one set of seeds in a thousand; the
+# seeds are fixed, so it fails never or always.
 Z = NormalDist().inv_cdf(1 - 0.0005)
 
 
