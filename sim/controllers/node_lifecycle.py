@@ -47,6 +47,8 @@ __all__ = ["LifecycleSettings", "NodeLifecycle"]
 
 WORKERS = 8  # of a pass over the nodes (scheduler.UpdateWorkerSize)
 TICK_MS = 100  # nodeEvictionPeriod: how often the queues of NoExecute taints are looked at
+# A pass comes before what else the controller does at that moment, whenever it was planned.
+PASS_LANE = Lane.API
 TAINT_CALLS = 2  # a taint is a GET and a PATCH
 STATUS = {NodeReady.TRUE: TRUE, NodeReady.FALSE: FALSE, NodeReady.UNKNOWN: UNKNOWN}
 
@@ -155,7 +157,7 @@ class NodeLifecycle:
         self._plan_pass(self._clock.now_ms)
 
     def _node_down(self, node: int) -> None:
-        if not self.cluster.nodes.exists[node]:
+        if node in self._silent or not self.cluster.nodes.exists[node]:
             return
         # Faults come first in their instant: a renewal at this moment is lost.
         self._silent[node] = self._renewed_ms(node, self._clock.now_ms - 1)
@@ -223,7 +225,7 @@ class NodeLifecycle:
     def _plan_at(self, pass_ms: int) -> None:
         if self._pass_ms is None or pass_ms < self._pass_ms:
             self._pass_ms = pass_ms
-            self._clock.at(pass_ms, Lane.LIFECYCLE, self._begin_pass, pass_ms)
+            self._clock.at(pass_ms, PASS_LANE, self._begin_pass, pass_ms)
 
     def _begin_pass(self, planned_ms: int) -> None:
         if planned_ms != self._pass_ms:
@@ -236,11 +238,10 @@ class NodeLifecycle:
         counts = self._zone_counts(found)
         self._counts_changed = False
         nodes = deque(self._in_random_order(set(found) | set(self._unsettled)))
-        self._workers = min(WORKERS, len(nodes))
-        for _ in range(self._workers):
+        workers = max(1, min(WORKERS, len(nodes)))
+        self._workers = workers
+        for _ in range(workers):
             self._advance(self._work(nodes, set(found), counts))
-        if not self._workers:
-            self._judge_zones(counts)
 
     def _in_random_order(self, nodes: set[int]) -> list[int]:
         """The order of the informer's cache, which is that of a map."""

@@ -139,6 +139,15 @@ def test_cut_off_node_is_found_like_a_dead_one():
     assert story.run(120_000).unknown() == [UNKNOWN_MS]
 
 
+def test_node_that_dies_while_it_is_cut_off_has_been_silent_since_the_cut():
+    story = Story("aa")
+    story.cluster.clock.at(
+        CRASH_MS, Lane.FAULTS, lambda: story.cluster.fail_node(0, containers_die=False)
+    )
+    story.crash(0, at=75_000)
+    assert story.run(200_000).unknown() == [UNKNOWN_MS]
+
+
 def test_short_outage_goes_unnoticed():
     story = Story("aa")
     story.crash(0)
@@ -265,6 +274,19 @@ def test_recovery_of_part_of_a_zone_starts_with_an_empty_bucket():
     # 2 of 4 at the pass of 105,135 + 19 × 5,005 = 200,230: Normal again, first token 10 s later,
     # first tick after that at 210,300
     assert sorted(story.tainted()) == [210_350, 220_350]
+
+
+def test_clearing_of_taints_is_part_of_its_pass():
+    story = Story("aa")
+    story.at(15_000, "set_node_ready", 0, NodeReady.FALSE)  # queued at 15,015, tick at 15,100
+    story.at(20_011, "set_node_ready", 1, NodeReady.FALSE)
+    story.at(21_000, "set_node_ready", 0, NodeReady.TRUE)
+    story.run(60_000)
+    text = f"{NOT_READY}:NoExecute"
+    assert story.times(Reason.TAINTED, 0, text) == [15_150]
+    # The pass at 20,020 finds all dead and ends with the write; the next is 5,005 ms later.
+    assert story.times(Reason.UNTAINTED, 0, text) == [20_070]
+    assert story.times(Reason.ZONE_STATE) == [20_020, 25_075]
 
 
 def test_nothing_is_evicted_when_all_zones_are_dead():
