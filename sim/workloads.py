@@ -44,6 +44,7 @@ class Job:
     template: PodTemplate
     completions: int = 1
     parallelism: int = 1
+    backoff_limit: int = 6
 
 
 @dataclass(frozen=True, slots=True)

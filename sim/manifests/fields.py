@@ -22,13 +22,14 @@ _TABLE = {
         declaredFeatures |""",
     "Pod": "metadata:Meta spec:PodSpec | status |",
     "Deployment": "metadata:Meta spec:DeploymentSpec | status |",
-    "DeploymentSpec": """replicas selector:Selector template:PodTemplate minReadySeconds |
-        revisionHistoryLimit progressDeadlineSeconds | strategy paused=False""",
+    "DeploymentSpec": """replicas selector:Selector template:PodTemplate |
+        revisionHistoryLimit progressDeadlineSeconds | strategy paused=False minReadySeconds=0""",
     "ReplicaSet": "metadata:Meta spec:ReplicaSetSpec | status |",
-    "ReplicaSetSpec": "replicas selector:Selector template:PodTemplate minReadySeconds | |",
+    "ReplicaSetSpec": "replicas selector:Selector template:PodTemplate | | minReadySeconds=0",
     "Job": "metadata:Meta spec:JobSpec | status |",
-    "JobSpec": """parallelism completions template:PodTemplate | selector manualSelector |
-        backoffLimit=6 activeDeadlineSeconds podFailurePolicy successPolicy backoffLimitPerIndex
+    "JobSpec": """parallelism completions backoffLimit template:PodTemplate |
+        selector manualSelector |
+        activeDeadlineSeconds podFailurePolicy successPolicy backoffLimitPerIndex
         maxFailedIndexes completionMode=NonIndexed suspend=False ttlSecondsAfterFinished
         podReplacementPolicy managedBy""",
     "Service": "metadata:Meta spec:ServiceSpec | status |",
@@ -118,6 +119,16 @@ def note_fields(kind: str, raw: dict[str, Any], note: Note) -> None:
     The hint is None for a field of the Kubernetes API, and text (perhaps empty) for an unknown one.
     """
     _walk(kind, {k: v for k, v in raw.items() if k not in OBJECT_FIELDS}, "", (), note)
+    if kind == "Job" and _restarts_in_place(raw):
+        note("spec.backoffLimit (restartPolicy OnFailure)", ("spec",), None)
+
+
+def _restarts_in_place(job: dict[str, Any]) -> bool:
+    """Whether a Job's containers start again in their pods, which backoffLimit counts too."""
+    value: Any = job
+    for name in ("spec", "template", "spec", "restartPolicy"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return bool(value == "OnFailure")
 
 
 def _walk(type_name: str, raw: Any, dotted: str, path: tuple[str | int, ...], note: Note) -> None:

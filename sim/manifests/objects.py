@@ -280,6 +280,7 @@ def _job(value: Value, admission: Admission) -> Job:
         template=template,
         completions=spec.get("completions").integer(1),
         parallelism=spec.get("parallelism").integer(1),
+        backoff_limit=spec.get("backoffLimit").integer(6),
     )
 
 

@@ -21,12 +21,16 @@ from sim.labels import (
     is_label_value,
 )
 from sim.podspec import CPU, Resources
-from sim.units import amount, cpu_m, shown
+from sim.units import amount, cpu_m, format_bytes, shown
 from sim.workloads import IntOrPercent
 from sim.yamls import Document, Step, dotted
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+# Far more than a machine has. Products with 100 (scores) and sums over a node's pods still
+# fit into 64 bits, and floats hold such bytes exactly.
+LARGEST_CPU_M = 10**12
+LARGEST_AMOUNT = 2**53
 
 _PART = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_PART}(?:\.{_PART})*", re.ASCII)
@@ -188,10 +192,15 @@ class Value:
     def quantity(self, resource: str) -> int:
         """The amount of a resource; 0 after a problem."""
         try:
-            return cpu_m(self.raw) if resource == CPU else amount(self.raw)
+            size = cpu_m(self.raw) if resource == CPU else amount(self.raw)
         except ValueError as error:
             self.problem(str(error))
             return 0
+        most, text = largest(resource)
+        if size > most:
+            self.wrong(f"at most {text}")
+            return 0
+        return size
 
     def selector(self) -> Selector | None:
         """A label selector: None when absent, which matches nothing; an empty one matches all."""
@@ -216,6 +225,13 @@ class Value:
         elif operator in ("Gt", "Lt") and not (len(texts) == 1 and _is_int64(texts[0])):
             values.wrong(f"one whole number in quotes for {operator}")
         return Requirement(key, operator, texts)
+
+
+def largest(resource: str) -> tuple[int, str]:
+    """The most of a resource that is taken, as a number and as a message writes it."""
+    if resource == CPU:
+        return LARGEST_CPU_M, f"{LARGEST_CPU_M // 1000} cores"
+    return LARGEST_AMOUNT, format_bytes(LARGEST_AMOUNT)
 
 
 def milliseconds(value: Value, default_s: int = 0, *, least: int = 0) -> int:

@@ -307,7 +307,7 @@ def test_job_keeps_enough_pods_going(completions, parallelism, phases, created):
     [(1, 10), (2, 20), (3, 40), (6, 320), (7, 600), (30, 600)],
 )
 def test_job_waits_longer_after_each_failure(failures, wait_s):
-    cluster = a_job_cluster()
+    cluster = a_job_cluster(backoff_limit=30)
     run_job_pods(cluster, *[Phase.FAILED] * failures)
     now_ms = cluster.clock.now_ms
     due_ms = now_ms + 1000 * wait_s
@@ -322,3 +322,32 @@ def test_a_success_ends_the_back_off():
     run_job_pods(cluster, Phase.FAILED, Phase.FAILED, Phase.SUCCEEDED)
     [action] = job.reconcile(KEY, cluster, cluster.clock.now_ms)
     assert isinstance(action, CreatePods)
+
+
+# A Job has failed when failed pods > backoffLimit (job_controller.go, syncJob).
+@pytest.mark.parametrize(
+    ("limit", "failed", "goes_on"),
+    [(0, 0, True), (0, 1, False), (2, 2, True), (2, 3, False), (6, 6, True), (6, 7, False)],
+)
+def test_a_job_makes_no_pods_after_more_failures_than_its_limit(limit, failed, goes_on):
+    cluster = a_job_cluster(completions=9, backoff_limit=limit)
+    run_job_pods(cluster, *[Phase.FAILED] * failed)
+    long_after_ms = cluster.clock.now_ms + 3_600_000
+    actions = job.reconcile(KEY, cluster, long_after_ms)
+    assert [type(action) for action in actions] == ([CreatePods] if goes_on else [])
+
+
+def test_a_job_that_has_failed_deletes_what_still_runs():
+    cluster = a_job_cluster(completions=9, parallelism=3, backoff_limit=1)
+    run_job_pods(cluster, Phase.FAILED, None, Phase.FAILED, None)
+    assert job.reconcile(KEY, cluster, cluster.clock.now_ms) == [DeletePods((1, 3))]
+
+
+def test_a_pod_that_was_deleted_before_its_end_counts_as_failed_and_goes_on_counting():
+    cluster = a_job_cluster(completions=9, backoff_limit=1)
+    run_job_pods(cluster, None, Phase.SUCCEEDED, None)
+    cluster.delete_pod(0)
+    cluster.remove_pod(0)  # 1 of 1 failed
+    assert job.failures(cluster.owner("Job", *KEY), cluster) == 1
+    cluster.delete_pod(2)  # still terminating: 2 failed > 1
+    assert job.reconcile(KEY, cluster, cluster.clock.now_ms + 3_600_000) == []
