@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from sim.errors import did_you_mean
 from sim.instances import instance
+from sim.manifests.value import INT64_MAX
+from sim.podspec import CPU
 from sim.scenario.expressions import Expectation
 from sim.scenario.models import Fault, ScenarioForm
 from sim.scenario.paths import Path
@@ -15,18 +17,25 @@ from sim.units import format_duration_ms
 
 if TYPE_CHECKING:
     from sim.manifests import Manifests
+    from sim.podspec import PodTemplate
     from sim.workloads import Deployment, Job, ReplicaSet
 
 Finding = tuple[Path, str, str]  # where, message, hint
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
+REGION_LABEL = "topology.kubernetes.io/region"
+RULES_OF = "1.34"  # the release whose rules are followed; no difference to others is modelled yet
 _LONGEST_LIST = 8  # names that a message lists
 
 
 def findings(
-    form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests, unsure: set[str]
+    form: ScenarioForm,
+    pools: tuple[Pool, ...],
+    manifests: Manifests,
+    arriving: Sequence[tuple[int, Manifests]],
+    unsure: set[str],
 ) -> Iterator[Finding]:
-    """Everything that is named but does not exist.
+    """Everything that is named but does not exist, named twice, or too large.
 
     `unsure` names the sections that have problems of their own (and "manifests" when those do):
     what depends on them is not judged.
@@ -35,13 +44,39 @@ def findings(
         yield from _traffic(form, manifests)
     if "nodes" not in unsure:
         yield from _names_taken(pools, manifests)
+        yield from _zones_twice(pools, manifests)
         yield from _faults(form, pools, manifests)
+        yield from _too_large(form, pools)
+        if "manifests" not in unsure and (pools or manifests.nodes):
+            yield from _nodes_of_pods(("manifests",), manifests, pools, manifests)
+            for i, made in arriving:
+                yield from _nodes_of_pods(("arrivals", i, "template"), made, pools, manifests)
     yield from _expectations(form, pools, manifests, unsure)
     yield from _arrivals(form)
 
 
-def notices(form: ScenarioForm) -> tuple[str, ...]:
+def notices(
+    form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests, arriving: Sequence[Manifests]
+) -> tuple[str, ...]:
     """What the scenario says and the simulation does not heed."""
+    return (*_of_form(form), *_of_pods(pools, manifests, arriving))
+
+
+def _of_pods(
+    pools: tuple[Pool, ...], manifests: Manifests, arriving: Sequence[Manifests]
+) -> Iterator[str]:
+    everything = (manifests, *arriving)
+    specs = [template.spec for made in everything for _, template in _templates(made)]
+    lowest = min((spec.priority for spec in specs), default=0)
+    preempts = "PreemptLowerPriority"
+    if any(s.priority > lowest and s.preemption_policy == preempts for s in specs):
+        yield "preemption: pods of higher priority wait for room"
+    if not pools and not manifests.nodes:
+        for _, node in _node_names(everything):
+            yield f"nodeName {node!r}: there is no node at all; its pods stay pending"
+
+
+def _of_form(form: ScenarioForm) -> list[str]:
     found = [
         f"controlPlane.{name}: accepted, not modelled yet"
         for name in ("members", "zones")
@@ -54,12 +89,43 @@ def notices(form: ScenarioForm) -> tuple[str, ...]:
             found.append(
                 f"nodes[{i}].region: no prices of {pool.region}, those of {known} are used"
             )
+    if form.kubernetes.version != RULES_OF:
+        found.append(
+            f"kubernetes.version {form.kubernetes.version}: runs with the rules of {RULES_OF}"
+        )
     end_ms = form.run.duration_ms
     for i, fault in enumerate(form.faults):
         if fault.at_ms >= end_ms:
             at, end = format_duration_ms(fault.at_ms), format_duration_ms(end_ms)
             found.append(f"faults[{i}]: at {at}, but the run ends at {end}; it never happens")
-    return tuple(found)
+    return found
+
+
+def _templates(manifests: Manifests) -> list[tuple[str, PodTemplate]]:
+    """What is made of pods, by the name of what makes them; ended and owned pods are not made."""
+    workloads: list[tuple[str, Sequence[Deployment | ReplicaSet | Job]]] = [
+        ("Deployment", manifests.deployments),
+        ("ReplicaSet", manifests.replica_sets),
+        ("Job", manifests.jobs),
+    ]
+    made = {(kind, w.namespace, w.name): w.template for kind, items in workloads for w in items}
+    found = [(f"{kind} {space}/{name}", pods) for (kind, space, name), pods in made.items()]
+    return found + [
+        (f"Pod {pod.namespace}/{pod.name}", pod.template)
+        for pod in manifests.pods
+        if pod.phase not in ("Succeeded", "Failed")
+        and (pod.owner_kind, pod.namespace, pod.owner_name) not in made
+    ]
+
+
+def _node_names(everything: Iterable[Manifests]) -> list[tuple[str, str]]:
+    """Each node that some spec.nodeName names, after the first that names it."""
+    first: dict[str, str] = {}
+    for made in everything:
+        for name, template in _templates(made):
+            if template.spec.node_name:
+                first.setdefault(template.spec.node_name, name)
+    return [(name, node) for node, name in first.items()]
 
 
 def workload_names(manifests: Manifests) -> list[str]:
@@ -79,6 +145,9 @@ def _traffic(form: ScenarioForm, manifests: Manifests) -> Iterator[Finding]:
     for i, traffic in enumerate(form.traffic):
         if traffic.key not in services:
             yield ("traffic", i, "service"), *_absent("Service", traffic.key, services)
+        elif traffic.key in [other.key for other in form.traffic[:i]]:
+            message = f"got {traffic.service!r} a second time; expected one entry for each Service."
+            yield ("traffic", i, "service"), message, ""
 
 
 def _names_taken(pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Finding]:
@@ -86,6 +155,50 @@ def _names_taken(pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Find
         taken = [node.name for node in manifests.nodes if pool.has_node(node.name)]
         if taken:
             yield ("nodes", i, "pool"), f"the manifests have a node {taken[0]!r} too.", ""
+
+
+def _nodes_of_pods(
+    path: Path, made: Manifests, pools: tuple[Pool, ...], manifests: Manifests
+) -> Iterator[Finding]:
+    for name, node in _node_names([made]):
+        if not _is_node(node, pools, manifests):
+            message, hint = _no_node(node, pools, manifests)
+            yield path, f"the nodeName of {name}: {message}", hint
+
+
+def _zones_twice(pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Finding]:
+    """Faults, expectations and reports name a zone alone, without its region."""
+    places: list[tuple[Path, str, Iterable[str]]] = [
+        (("nodes", i, "zones"), pool.region, pool.zones) for i, pool in enumerate(pools)
+    ]
+    places += [
+        (("manifests",), node.labels.get(REGION_LABEL, ""), [node.labels.get(ZONE_LABEL, "")])
+        for node in manifests.nodes
+    ]
+    first: dict[str, str] = {}
+    told: set[str] = set()
+    for path, region, zones in places:
+        for zone in filter(None, zones) if region else ():
+            if first.setdefault(zone, region) != region and zone not in told:
+                told.add(zone)
+                yield path, _of_two_regions(zone, first[zone], region), ""
+
+
+def _of_two_regions(zone: str, first: str, second: str) -> str:
+    return (
+        f"zone {zone!r} is in {first!r} and in {second!r}; expected zone names that differ, since"
+        " faults and reports name a zone alone."
+    )
+
+
+def _too_large(form: ScenarioForm, pools: tuple[Pool, ...]) -> Iterator[Finding]:
+    """Sums over all nodes, and CPU over the whole run, that 64 bits do not hold."""
+    for name in sorted({name for pool in pools for name in pool.shape.capacity}):
+        total = sum(pool.count * pool.shape.capacity.get(name, 0) for pool in pools)
+        factor = form.run.duration_ms if name == CPU else 1
+        if total * factor > INT64_MAX:
+            over = f" over {format_duration_ms(factor)}" if factor > 1 else ""
+            yield ("nodes",), f"all nodes together have more {name}{over} than 64 bits hold.", ""
 
 
 def _faults(form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Finding]:
@@ -187,8 +300,10 @@ def _no_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> tuple[st
         for pool in pools
         if pool.count
     ]
-    known = ranges + [node.name for node in manifests.nodes][:_LONGEST_LIST]
-    return f"no node {name!r}.", f"There are: {', '.join(known)}." if known else ""
+    names = [node.name for node in manifests.nodes]
+    known = ranges + names[:_LONGEST_LIST]
+    hint = did_you_mean(name, names)
+    return f"no node {name!r}.", hint or (f"There are: {', '.join(known)}." if known else "")
 
 
 def _absent(kind: str, name: str, valid: list[str]) -> tuple[str, str]:

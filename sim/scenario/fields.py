@@ -26,7 +26,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sim import behaviour, units
-from sim.podspec import CPU
+from sim.manifests.value import INT32_MAX, largest
+from sim.podspec import CPU, MEMORY
 
 
 class Model(BaseModel):
@@ -83,8 +84,22 @@ DURATION_TEXT = "a duration such as '30s', '5m' or '1h30m'"
 PERCENT_TEXT = "a quantity such as '100Mi' or a percentage such as '10%'"
 GROWTH_TEXT = "a quantity per time such as '2Mi/h', '100Ki/s' or '1Gi/1d'"
 
-read_cpu_m = _reader(units.cpu_m, CPU_TEXT)
-read_bytes = _reader(units.amount, BYTES_TEXT)
+
+def _bounded(read: Callable[[object], int], resource: str) -> Callable[[object], int]:
+    """`read` for amounts with which sums and products still fit into 64 bits."""
+    most, text = largest(resource)
+
+    def read_bounded(value: object) -> int:
+        amount = read(value)
+        if amount > most:
+            raise expected(f"at most {text}")
+        return amount
+
+    return read_bounded
+
+
+read_cpu_m = _bounded(_reader(units.cpu_m, CPU_TEXT), CPU)
+read_bytes = _bounded(_reader(units.amount, BYTES_TEXT), MEMORY)
 read_duration_ms = _reader(_duration_ms, DURATION_TEXT)
 
 
@@ -108,7 +123,7 @@ DurationMs = Annotated[
     _quantity_schema("duration", "30s", "1h30m"),
 ]
 Integer = Annotated[int, Strict()]
-Count = Annotated[int, Strict(), Field(ge=0)]
+Count = Annotated[int, Strict(), Field(ge=0, le=INT32_MAX)]
 Number = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 Flag = Annotated[bool, Strict()]
@@ -168,7 +183,7 @@ def _threshold(value: object) -> int | float:
         if not 0 <= share <= 1:
             raise expected("a percentage from 0% to 100%")
         return float(share)
-    return int(_reader(units.amount, PERCENT_TEXT)(value))
+    return _bounded(_reader(units.amount, PERCENT_TEXT), MEMORY)(value)
 
 
 Threshold = Annotated[
@@ -179,6 +194,8 @@ Threshold = Annotated[
 
 
 # Growth: 2Mi/h
+
+FASTEST_GROWTH_B_PER_S = 2**40  # no machine writes to memory faster
 
 
 def _growth(value: object) -> tuple[int, int]:
@@ -191,6 +208,8 @@ def _growth(value: object) -> tuple[int, int]:
         raise expected(GROWTH_TEXT) from None
     if growth[1] <= 0:
         raise expected(GROWTH_TEXT)
+    if growth[0] * 1000 > FASTEST_GROWTH_B_PER_S * growth[1] or growth[0] > largest(MEMORY)[0]:
+        raise expected(f"at most {units.format_bytes(FASTEST_GROWTH_B_PER_S)}/s")
     return growth
 
 
@@ -239,7 +258,9 @@ class LognormalForm(Model):
     p99_ms: DurationMs | None = Field(
         default=None, alias="p99", description="99 of 100 are not longer."
     )
-    sigma: Number | None = Field(default=None, description="Deviation of the logarithm.")
+    sigma: Annotated[Number, Field(le=30)] | None = Field(
+        default=None, description="Deviation of the logarithm."
+    )
 
     @model_validator(mode="after")
     def _one_spread(self) -> LognormalForm:

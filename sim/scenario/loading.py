@@ -170,11 +170,12 @@ def _scenario(
     problems = list(problems)
     form, unsure = _validated(data, locate, problems)
     manifests = _manifests(form, base, locate, problems, unsure)
-    arrivals = _arrivals(form, manifests, base, locate, problems)
+    streams = _arrivals(form, manifests, base, locate, problems)
+    arriving = [(i, stream.manifests) for i, stream in streams.items()]
     pools = tuple(pool_of(pool) for pool in form.nodes)
     problems += [
         Problem(locate(at), message, dotted(at), hint)
-        for at, message, hint in findings(form, pools, manifests, unsure)
+        for at, message, hint in findings(form, pools, manifests, arriving, unsure)
     ]
     if problems:
         raise ScenarioError(in_order(problems))
@@ -189,13 +190,13 @@ def _scenario(
         manifests=manifests,
         traffic=form.traffic,
         behaviour=tuple(entry.value() for entry in form.behaviour),
-        arrivals=arrivals,
+        arrivals=tuple(streams.values()),
         faults=form.faults,
         expect=form.expect,
         source=data,
         path=path,
         base=base,
-        unmodelled=notices(form),
+        unmodelled=notices(form, pools, manifests, [made for _, made in arriving]),
     )
 
 
@@ -272,17 +273,18 @@ def _arrivals(
     base: Path,
     locate: Locate,
     problems: list[Problem],
-) -> tuple[Arrival, ...]:
-    found = []
+) -> dict[int, Arrival]:
+    """The streams whose templates can be read, by their places."""
+    found = {}
     for i, stream in enumerate(form.arrivals):
         at: paths.Path = ("arrivals", i, "template")
         if not _exists(base / stream.template, at, locate, problems):
             continue
         try:
-            found.append(_arrival(stream, _template(base / stream.template, manifests)))
+            found[i] = _arrival(stream, _template(base / stream.template, manifests))
         except ScenarioError as error:
             problems += error.problems
-    return tuple(found)
+    return found
 
 
 def _arrival(form: ArrivalForm, made: Manifests) -> Arrival:

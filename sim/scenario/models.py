@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from sim import behaviour, instances
 from sim.errors import did_you_mean
+from sim.manifests.value import LARGEST_CPU_M
 from sim.nodes import Provider
 from sim.podspec import Effect
 from sim.scenario.expressions import Expectation, parse_expectation
@@ -68,7 +69,9 @@ class Run(Model):
     """How long, from when, and with which random numbers."""
 
     duration_ms: PositiveMs = Field(alias="duration", description="Simulated time.")
-    seed: Count = Field(default=0, description="Seed of all random streams.")
+    seed: Annotated[Integer, Field(ge=0)] = Field(
+        default=0, description="Seed of all random streams."
+    )
     warm_up_ms: DurationMs = Field(
         default=0, alias="warmUp", description="Time at the start that no average counts."
     )
@@ -248,8 +251,12 @@ class ControlPlane(Model):
     unhealthy_zone_threshold: Share = Field(
         default=0.55, description="Share of nodes not ready that makes a zone mostly unhealthy."
     )
-    qps: Number = Field(default=20.0, description="API writes per second of each controller.")
-    burst: Count = Field(default=30, description="API writes that may come at once.")
+    qps: Annotated[Number, Field(gt=0)] = Field(
+        default=20.0, description="API writes per second of each controller."
+    )
+    burst: Annotated[Count, Field(gt=0)] = Field(
+        default=30, description="API writes that may come at once."
+    )
     ideal: Flag = Field(
         default=False, description="No delays and no rate limits anywhere in the control plane."
     )
@@ -287,6 +294,14 @@ class Traffic(Model):
     cpu_per_request_ms: DurationMs = Field(
         default=0, alias="cpuPerRequest", description="CPU time one request takes."
     )
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Traffic:
+        if self.rps * max(self.cpu_per_request_ms, 1) > LARGEST_CPU_M:
+            raise wrong(
+                f"rps times cpuPerRequest is more than {LARGEST_CPU_M // 1000} cores can do."
+            )
+        return self
 
     @property
     def key(self) -> str:
@@ -403,6 +418,12 @@ class ArrivalForm(Model):
         description="Nothing arrives from then on. Default: end of the run.",
     )
     count: Count | None = Field(default=None, description="Most arrivals.")
+
+    @model_validator(mode="after")
+    def _time_goes_on(self) -> ArrivalForm:
+        if self.count is None and self.every.mean_ms == 0:
+            raise wrong("every is always 0, so that arrivals never end; expected a count too.")
+        return self
 
 
 class Fault(Model):

@@ -95,10 +95,14 @@ def _expected(kind: str, context: dict[str, Any], fallback: str) -> str:
         return str(context["what"])
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"{words} {context[bound]:g}"
+        return f"{words} {_number(context[bound])}"
     if kind == "too_short":
         return f"a list of at least {context['min_length']}"
     return _EXPECTED.get(kind, fallback)
+
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def fields_at(schema: Schema, loc: Path) -> list[str]:
