@@ -403,6 +403,14 @@ WRONG = {
         "spec.containers[0].resources.requests.cpu: got '4 cores'; "
         "expected a quantity such as '4' or '500m'",
     ),
+    "more memory than sums can hold": (
+        a_pod({"resources": {"requests": {"memory": "1Ei"}}}),
+        "got '1Ei'; expected at most 8Pi",
+    ),
+    "more cores than sums can hold": (
+        a_pod({"resources": {"requests": {"cpu": "2G"}}}),
+        "got '2G'; expected at most 1000000000 cores",
+    ),
     "a negative request": (a_pod({"resources": {"requests": {"cpu": -1}}}), "not a negative one"),
     "a request above its limit": (
         a_pod({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}}),
@@ -626,6 +634,25 @@ def test_values_that_are_the_default_are_not_listed():
     spec["sessionAffinity"] = "ClientIP"
     listed = parse_objects([an_object("Service", spec=spec)]).unmodelled_fields
     assert listed == {"Service spec.sessionAffinity": 1}
+
+
+def test_min_ready_seconds_are_listed_since_nothing_waits_for_them():
+    assert parse_objects([changed(spec__minReadySeconds=0)]).unmodelled_fields == {}
+    found = parse_objects([changed(spec__minReadySeconds=10)])
+    assert found.unmodelled_fields == {"Deployment spec.minReadySeconds": 1}
+
+
+def test_the_back_off_limit_of_a_job_is_read_and_listed_where_restarts_in_place_count():
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main"}]}
+    raw = an_object("Job", "batch/v1", spec={"template": {"spec": pod}})
+    assert parse_objects([raw]).jobs[0].backoff_limit == 6
+    raw["spec"]["backoffLimit"] = 2
+    found = parse_objects([raw])
+    assert (found.jobs[0].backoff_limit, found.unmodelled_fields) == (2, {})
+    pod["restartPolicy"] = "OnFailure"
+    assert parse_objects([raw]).unmodelled_fields == {
+        "Job spec.backoffLimit (restartPolicy OnFailure)": 1
+    }
 
 
 def test_a_misspelt_field_is_listed_with_the_nearest_name_and_its_place(tmp_path):

@@ -579,6 +579,72 @@ WRONG = [
         id="a unit that is not known",
     ),
     pytest.param(
+        "manifests: [shop.yaml]\ntraffic:\n- {service: shop/frontend, rps: 1}\n"
+        "- {service: shop/frontend, rps: 2}\n",
+        "8:13: traffic[1].service: got 'shop/frontend' a second time; expected one entry for each"
+        " Service.",
+        id="traffic to one Service twice",
+    ),
+    pytest.param(
+        "traffic:\n- {service: a, rps: 1e9, cpuPerRequest: 1h}\n",
+        "6:3: traffic[0]: rps times cpuPerRequest is more than 1000000000 cores can do.",
+        id="traffic that nothing can serve",
+    ),
+    pytest.param(
+        "controlPlane: {qps: 0}\n",
+        "5:21: controlPlane.qps: got 0; expected more than 0.",
+        id="no API calls at all",
+    ),
+    pytest.param(
+        "controlPlane: {burst: 0}\n",
+        "5:23: controlPlane.burst: got 0; expected more than 0.",
+        id="a bucket without tokens",
+    ),
+    pytest.param(
+        "controlPlane: {burst: 3000000000}\n",
+        "5:23: controlPlane.burst: got 3000000000; expected at most 2147483647.",
+        id="a count beyond 32 bits",
+    ),
+    pytest.param(
+        "arrivals:\n- {name: x, every: 0s, template: job.yaml, runtime: 1m}\n",
+        "6:3: arrivals[0]: every is always 0, so that arrivals never end; expected a count too.",
+        id="all arrivals of all time at once",
+    ),
+    pytest.param(
+        "behaviour:\n- memory: {growth: 100Ei/ms}\n",
+        "6:20: behaviour[0].memory.growth: got '100Ei/ms'; expected at most 1Ti/s.",
+        id="growth faster than any memory",
+    ),
+    pytest.param(
+        "behaviour:\n- memory: {base: 1Ei}\n",
+        "6:18: behaviour[0].memory.base: got '1Ei'; expected at most 8Pi.",
+        id="more memory than scores can be worked out for",
+    ),
+    pytest.param(
+        POOL.replace("cpu: 4", "cpu: 1000000001"),
+        "6:39: nodes[0].capacity.cpu: got 1000000001; expected at most 1000000000 cores.",
+        id="more cores than are taken",
+    ),
+    # 100,000 * 2^50 bytes are more than 2^63
+    pytest.param(
+        POOL.replace("count: 3", "count: 100000").replace("16Gi", "1Pi"),
+        "6:1: nodes: all nodes together have more memory than 64 bits hold.",
+        id="more memory on all nodes than can be added up",
+    ),
+    # 10,000 * 10^9 millicores over 3.6 * 10^6 ms are 3.6 * 10^19 > 2^63
+    pytest.param(
+        POOL.replace("count: 3", "count: 10000").replace("cpu: 4", "cpu: 1000000"),
+        "6:1: nodes: all nodes together have more cpu over 1h than 64 bits hold.",
+        id="more CPU time than can be added up",
+    ),
+    pytest.param(
+        "nodes:\n- {pool: p, count: 1, capacity: {cpu: 4, memory: 1Gi}, zones: [a], region: x}\n"
+        "- {pool: q, count: 1, capacity: {cpu: 4, memory: 1Gi}, zones: [b, a], region: y}\n",
+        "7:63: nodes[1].zones: zone 'a' is in 'x' and in 'y'; expected zone names that differ,"
+        " since faults and reports name a zone alone.",
+        id="one name for zones of two regions",
+    ),
+    pytest.param(
         "arrivals:\n- {name: x, every: 1m, template: shop.yml, runtime: 1m}\n",
         "6:34: arrivals[0].template: no file or directory 'shop.yml'. Did you mean 'shop.yaml'?",
         id="a template that is not there",
@@ -728,6 +794,80 @@ def test_a_region_without_prices_is_named():
     assert Scenario.from_dict(small(nodes=[pool])).unmodelled == (
         "nodes[0].region: no prices of eu-central-1, those of us-east-1 are used",
     )
+
+
+def test_another_release_runs_with_the_rules_of_the_one_that_is_modelled():
+    assert Scenario.from_dict(small(kubernetes={"version": "1.34"})).unmodelled == ()
+    assert Scenario.from_dict(small(kubernetes={"version": "1.36"})).unmodelled == (
+        "kubernetes.version 1.36: runs with the rules of 1.34",
+    )
+
+
+BARE_POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec: {%s%s}\n"
+CONTAINERS = "containers: [{name: main, image: web}]"
+PREEMPTION = "preemption: pods of higher priority wait for room"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("", "", ()),
+        ("", "priority: 10, ", (PREEMPTION,)),
+        ("", "priority: -10, ", (PREEMPTION,)),
+        ("priority: 5, ", "priority: 10, ", (PREEMPTION,)),
+        ("priority: 5, ", "priority: 5, ", ()),
+        ("", "priority: 10, preemptionPolicy: Never, ", ()),
+        ("", "priorityClassName: system-node-critical, ", (PREEMPTION,)),
+    ],
+    ids=["none", "one", "one below", "two", "equal ones", "one that does not preempt", "a class"],
+)
+def test_priorities_that_would_preempt_are_named(shop, first, second, expected):
+    pods = BARE_POD % ("a", first, CONTAINERS) + "---\n" + BARE_POD % ("b", second, CONTAINERS)
+    Path("pods.yaml").write_text(pods)
+    assert loaded(HEADER + RUN + "manifests: [pods.yaml]\n").unmodelled == expected
+
+
+def test_the_priority_of_what_arrives_counts_too(shop):
+    Path("job.yaml").write_text(JOB.replace("{restart", "{priority: 7, restart"))
+    stream = "arrivals:\n- {name: x, every: 1m, template: job.yaml, runtime: 1m}\n"
+    assert loaded(HEADER + RUN + stream).unmodelled == ()  # alone there is nothing below it
+    text = HEADER + RUN + "manifests: [shop.yaml]\n" + stream
+    assert loaded(text).unmodelled == (PREEMPTION,)
+
+
+def test_a_pod_on_a_node_that_does_not_exist_is_a_problem(shop):
+    Path("pod.yaml").write_text(BARE_POD % ("a", "nodeName: p-3, ", CONTAINERS))
+    text = HEADER + RUN + "manifests: [pod.yaml]\n"
+    assert problems(text + POOL) == [
+        "a.yaml:5:12: manifests: the nodeName of Pod default/a: no node 'p-3'."
+        " There are: p-0 to p-2."
+    ]
+    Path("node.yaml").write_text("apiVersion: v1\nkind: Node\nmetadata: {name: p-33}\n")
+    assert problems(text.replace("]", ", node.yaml]") + POOL) == [
+        "a.yaml:5:12: manifests: the nodeName of Pod default/a: no node 'p-3'. Did you mean 'p-33'?"
+    ]
+
+
+def test_a_template_of_arrivals_on_a_node_that_does_not_exist_is_a_problem(shop):
+    Path("job.yaml").write_text(JOB.replace("{restart", "{nodeName: x, restart"))
+    stream = "arrivals:\n- {name: x, every: 1m, template: job.yaml, runtime: 1m}\n"
+    assert problems(HEADER + RUN + POOL + stream) == [
+        "a.yaml:8:34: arrivals[0].template: the nodeName of Job default/nightly: no node 'x'."
+        " There are: p-0 to p-2."
+    ]
+
+
+def test_pods_of_a_dump_without_its_nodes_are_named(shop):
+    Path("pod.yaml").write_text(BARE_POD % ("a", "nodeName: n1, ", CONTAINERS))
+    assert loaded(HEADER + RUN + "manifests: [pod.yaml]\n").unmodelled == (
+        "nodeName 'n1': there is no node at all; its pods stay pending",
+    )
+
+
+def test_a_pod_that_has_ended_needs_no_node(shop):
+    pod = BARE_POD % ("a", "nodeName: gone, ", CONTAINERS) + "status: {phase: Failed}\n"
+    Path("pod.yaml").write_text(pod)
+    assert loaded(HEADER + RUN + "manifests: [pod.yaml]\n" + POOL).unmodelled == ()
 
 
 # Other values
