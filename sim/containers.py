@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sim.podspec import Probe
     from sim.podtimes import ContainerPlan, Plan
     from sim.pressure import Pressure
-    from sim.probes import Change, Draw
+    from sim.probes import Change
 
 TERMINATED = 143  # by TERM
 KILLED = 137  # by KILL, as an OOM kill is
@@ -147,14 +147,12 @@ class Containers:
         cluster: Cluster,
         kubelets: Kubelets,
         pressure: Pressure,
-        draw: Draw,
         backoff: Backoff,
     ) -> None:
         self._cluster = cluster
         self._clock = cluster.clock
         self._kubelets = kubelets
         self._pressure = pressure
-        self._draw = draw
         self._backoff = backoff
 
     def new(self, pod: int, plan: Plan, seen_ms: int, kubelet_age_ms: int | None) -> Runs:
@@ -163,7 +161,7 @@ class Containers:
         for run in runs:
             if run.plan.probed:
                 run.probes = ContainerProbes(
-                    run.plan.spec, seen_ms, self._draw, kubelet_age_ms=kubelet_age_ms
+                    run.plan.spec, seen_ms, plan.probe_draw, kubelet_age_ms=kubelet_age_ms
                 )
         return runs
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from sim.backoff import Backoff, next_look_ms
@@ -23,7 +24,6 @@ from sim.containers import KILLED, Containers, ContainerStatus, Runs
 from sim.podtimes import Draws, Plan, PodTimes, pod_times
 from sim.pressure import Claim, Pressure, claim
 from sim.recorder import Of, Reason
-from sim.rng import Uniforms
 from sim.tables import NEVER, Phase
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Kubelet:
         backoff: Backoff = BACKOFF,
         ideal: bool = False,
     ) -> None:
-        """`times` says how long things take for the pods of a template; asked once for each.
+        """`times` says how long things take for a pod; asked once per template and workload.
 
         `ideal`: a kubelet sees at once what happens, and no retry comes later than it may.
         """
@@ -74,13 +74,11 @@ class Kubelet:
         self._times = times
         self._seed = streams.seed
         self._ideal = ideal
-        self._draws = Draws(streams)
-        self._crash_draw = Uniforms(streams("kubelet/crashloop"))
+        self._draws_of = cache(partial(Draws, streams))  # by workload
         self._pressure = Pressure(cluster, self._oom_kill, self._affected, victim_policy)
-        probe_draw = Uniforms(streams("kubelet/probes"))
-        self._containers = Containers(cluster, self, self._pressure, probe_draw, backoff)
+        self._containers = Containers(cluster, self, self._pressure, backoff)
         self._kubelets: list[_Kubelet] = []
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[tuple[int, int], Plan] = {}  # by template and workload
         self._claims: dict[int, Claim] = {}  # by template: of its pods without state
         self._runs: dict[int, Runs] = {}
         self._generations: dict[int, int] = {}  # of pods whose earlier events are void
@@ -128,11 +126,15 @@ class Kubelet:
         return self._kubelets[self.cluster.pods.node.item(pod)]
 
     def _plan(self, pod: int) -> Plan:
-        template = self.cluster.pods.template.item(pod)
-        plan = self._plans.get(template)
-        if plan is None:
-            known = self.cluster.templates[template]
-            plan = self._plans[template] = Plan(known, self._times(known), self._draws)
+        cluster, pods = self.cluster, self.cluster.pods
+        key = pods.template.item(pod), cluster.owners[pods.owner.item(pod)].workload
+        plan = self._plans.get(key)
+        return self._new_plan(*key) if plan is None else plan
+
+    def _new_plan(self, template: int, workload: int) -> Plan:
+        known, row = self.cluster.templates[template], self.cluster.workloads[workload]
+        draws = self._draws_of(f"{row.namespace}/{row.kind}/{row.name}")
+        plan = self._plans[template, workload] = Plan(known, self._times(known), draws)
         return plan
 
     # Starts
@@ -246,8 +248,8 @@ class Kubelet:
         """When a worker that waits until `until_ms` for a restart looks again."""
         if self._ideal:
             return until_ms
-        phase_ms = self._kubelet(pod).phase_ms
-        return next_look_ms(self._clock.now_ms, until_ms, self._crash_draw, phase_ms)
+        phase_ms, draw = self._kubelet(pod).phase_ms, self._plan(pod).back_off_draw
+        return next_look_ms(self._clock.now_ms, until_ms, draw, phase_ms)
 
     def publish(self, pod: int, ready: bool) -> None:
         """Write the pod's Ready condition, if the control plane can be reached."""

@@ -6,9 +6,10 @@ for one template, with the draws ready.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sim.behaviour import (
     Behaviour,
@@ -22,6 +23,8 @@ from sim.behaviour import (
 from sim.podspec import CPU, MEMORY
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sim.cluster import Template
     from sim.podspec import Container, PodSpec
     from sim.rng import Streams
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 CALM_SLOWDOWN = 10
 # exp(-21) is less than one failure in a billion probes.
 NEGLIGIBLE = 21
+
+Number = TypeVar("Number")
 
 AT_ONCE = Constant(0)
 USUAL_PROBES = ProbeBehaviour()
@@ -121,47 +126,74 @@ def _container_times(said: Behaviour, serves: bool) -> ContainerTimes:
     )
 
 
-class Samples:
-    """Draws of one distribution from one stream, a block at a time."""
+class Samples(Generic[Number]):
+    """Draws of one kind, a block at a time.
 
-    BLOCK = 256
-    __slots__ = ("_block", "_distribution", "_stream", "_streams")
+    Blocks grow: of many workloads most have few pods, of which a large block would be a waste.
+    """
 
-    def __init__(self, distribution: Distribution, streams: Streams, stream: str) -> None:
-        self._distribution = distribution
-        self._streams = streams
-        self._stream = stream
-        self._block: list[int] = []
+    FIRST, LARGEST = 16, 1024
+    __slots__ = ("_block", "_size", "_take")
 
-    def __call__(self) -> int:
-        """The next duration in ms."""
+    def __init__(self, take: Callable[[int], list[Number]]) -> None:
+        """`take` makes the next so many draws."""
+        self._take = take
+        self._size = self.FIRST
+        self._block: list[Number] = []
+
+    def __call__(self) -> Number:
+        """The next draw."""
         if not self._block:
-            generator = self._streams(self._stream)
-            self._block = self._distribution.sample_ms(generator, self.BLOCK).tolist()[::-1]
+            self._block = self._take(self._size)[::-1]
+            self._size = min(2 * self._size, self.LARGEST)
         return self._block.pop()
 
 
 class Draws:
-    """All `Samples` of a run: one per purpose and distribution, each with a stream of its own."""
+    """All `Samples` of one workload: each purpose has a stream of its own.
 
-    def __init__(self, streams: Streams) -> None:
+    Streams bear the workload's name ("shop/Deployment/web") and not the distribution: other
+    workloads shift nothing, and two variants that differ in a duration meet the same luck.
+    """
+
+    def __init__(self, streams: Streams, workload: str) -> None:
         self._streams = streams
-        self._samples: dict[tuple[str, Distribution], Samples] = {}
+        self._workload = workload
+        self._samples: dict[tuple[str, Distribution], Samples[int]] = {}
+        self._chances: dict[str, Samples[float]] = {}
 
-    def __call__(self, purpose: str, distribution: Distribution) -> Samples:
-        """The draws of `distribution` for `purpose`."""
+    def __call__(self, purpose: str, distribution: Distribution) -> Samples[int]:
+        """Durations in ms from `distribution` for `purpose`."""
         key = (purpose, distribution)
         if key not in self._samples:
-            stream = f"kubelet/{purpose}/{distribution!r}"
-            self._samples[key] = Samples(distribution, self._streams, stream)
+            self._samples[key] = Samples(partial(self._durations, purpose, distribution))
         return self._samples[key]
+
+    def chances(self, purpose: str) -> Samples[float]:
+        """Uniform draws from [0, 1) for `purpose`."""
+        if purpose not in self._chances:
+            self._chances[purpose] = Samples(partial(self._uniforms, purpose))
+        return self._chances[purpose]
+
+    def _durations(self, purpose: str, distribution: Distribution, size: int) -> list[int]:
+        if isinstance(distribution, Constant):  # many are, and a generator takes memory
+            return [distribution.value_ms] * size
+        durations_ms: list[int] = distribution.sample_ms(self._stream(purpose), size).tolist()
+        return durations_ms
+
+    def _uniforms(self, purpose: str, size: int) -> list[float]:
+        draws: list[float] = self._stream(purpose).random(size).tolist()
+        return draws
+
+    def _stream(self, purpose: str) -> np.random.Generator:
+        return self._streams(f"kubelet/{purpose}/{self._workload}")
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """A way a container ends by itself."""
 
-    after: Samples
+    after: Samples[int]
     exit_code: int
 
 
@@ -171,8 +203,8 @@ class ContainerPlan:
 
     index: int
     spec: Container
-    startup: Samples
-    shutdown: Samples
+    startup: Samples[int]
+    shutdown: Samples[int]
     ends: tuple[End, ...]
     ends_with_pod: bool  # it ends when the pod's own run time is over
     cpu_m: int
@@ -200,16 +232,18 @@ class ContainerPlan:
 
 
 class Plan:
-    """Everything the kubelet needs to know of a template.
+    """Everything the kubelet needs to know of a template of one workload.
 
     `light`: one container without probes, crashes or a leak; such a pod needs no state of its own.
     """
 
     __slots__ = (
+        "back_off_draw",
         "containers",
         "grace_ms",
         "light",
         "policy",
+        "probe_draw",
         "pulls",
         "run",
         "start",
@@ -221,16 +255,18 @@ class Plan:
         spec = template.pod.spec
         self.template = template
         self.watch = draws("watch", times.watch_delay)
-        init = (_of(times, c).run for c in spec.init_containers if not c.sidecar)
+        self.probe_draw = draws.chances("probes")
+        self.back_off_draw = draws.chances("crashloop")
+        init = ((c.name, _of(times, c).run) for c in spec.init_containers if not c.sidecar)
         self.start = (
             draws("start", times.start),
-            *(draws("init", ending.after) for ending in init if ending),
+            *(draws(f"init/{name}", ending.after) for name, ending in init if ending),
         )
         pulls = (
-            _of(times, c).image_pull or times.image_pull
+            (c.name, _of(times, c).image_pull or times.image_pull)
             for c in spec.init_containers + spec.containers
         )
-        self.pulls = tuple(draws("image", pull) for pull in pulls if pull != AT_ONCE)
+        self.pulls = tuple(draws(f"image/{name}", pull) for name, pull in pulls if pull != AT_ONCE)
         self.run = End(draws("run", times.run), times.exit_code) if times.run else None
         sidecars = tuple(c for c in spec.init_containers if c.sidecar)
         self.containers = tuple(
@@ -261,15 +297,15 @@ class Plan:
 def _container_plan(
     index: int, container: Container, spec: PodSpec, times: PodTimes, draws: Draws
 ) -> ContainerPlan:
-    own = _of(times, container)
-    endings = [ending for ending in (own.run, own.crash) if ending]
+    own, name = _of(times, container), container.name
+    endings = [(f"run/{name}", own.run), (f"crash/{name}", own.crash)]
     request_b = container.requests.get(MEMORY, 0)
     return ContainerPlan(
         index=index,
         spec=container,
-        startup=draws("startup", own.startup or times.startup),
-        shutdown=draws("shutdown", own.shutdown or times.shutdown),
-        ends=tuple(End(draws("end", ending.after), ending.exit_code) for ending in endings),
+        startup=draws(f"startup/{name}", own.startup or times.startup),
+        shutdown=draws(f"shutdown/{name}", own.shutdown or times.shutdown),
+        ends=tuple(End(draws(what, end.after), end.exit_code) for what, end in endings if end),
         ends_with_pod=own.run is None and not container.sidecar,
         cpu_m=container.requests.get(CPU, 0) if own.cpu_m is None else own.cpu_m,
         memory=own.memory or MemoryUse(request_b),

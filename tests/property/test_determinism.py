@@ -132,6 +132,68 @@ def test_a_second_stream_does_not_move_the_first_ones_arrivals():
     assert arrivals_of(both, "b") != arrivals_of(alone, "a")
 
 
+ON_NODES = {"startup": {"exponential": "2s"}, "shutdown": {"exponential": "2s"}}
+AT_ONCE = {"ideal": True}  # what remains are the draws of starts and run times
+
+
+def starts_of(result, workload):
+    """From binding to start, in the order of creation."""
+    rows = result.pods[result.pods["workload"] == workload]
+    return (rows["started_s"] - rows["scheduled_s"]).round(3).tolist()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it", "after it"])
+def test_an_unrelated_deployment_does_not_move_how_long_starts_take(before):
+    def starts(*names):
+        objects = [a_deployment(name, 40) for name in names]
+        sections = {"nodes": [a_pool(4, cpu=64)], "kubelet": ON_NODES, "controlPlane": AT_ONCE}
+        return starts_of(sim.run(a_scenario(objects, **sections)), "Deployment/web")
+
+    alone = starts("web")
+    assert len(set(alone)) > 30  # of 40: exponential around 2 s
+    assert starts(*(("api", "web") if before else ("web", "api"))) == alone
+
+
+def test_probes_and_crash_loops_do_not_move_those_of_another_deployment():
+    def troubles(*names):
+        flaky = {
+            "readinessProbe": {"httpGet": {"port": 80}, "periodSeconds": 5, "failureThreshold": 1}
+        }
+        objects = [a_deployment(name, 4, container=flaky) for name in names]
+        behaviour = [
+            {
+                "match": {"app": name},
+                "probes": {"readiness": {"failureRate": 0.2}},
+                "crash": {"every": {"exponential": "5m"}, "exitCode": 1},
+            }
+            for name in names
+        ]
+        sections = {"nodes": [a_pool(1, cpu=64)], "controlPlane": AT_ONCE}
+        result = sim.run(a_scenario(objects, behaviour=behaviour, **sections))
+        events = result.events
+        mine = events["object"].str.startswith("Pod/default/web")
+        return events.loc[mine, ["t_s", "reason"]].to_numpy().tolist()
+
+    alone = troubles("web")
+    assert {"Unhealthy", "BackOff"} <= {reason for _, reason in alone}
+    assert troubles("api", "web") == alone
+
+
+def run_times_of(result, stream):
+    rows = result.pods[result.pods["workload"] == f"Stream/{stream}"]
+    ended = rows[rows["phase"] == "Succeeded"]
+    return (ended["finished_s"] - ended["started_s"]).round(3).tolist()
+
+
+def test_a_second_stream_does_not_move_the_first_ones_run_times():
+    sections = {"kubelet": ON_NODES, "controlPlane": AT_ONCE}
+    alone = sim.run(with_streams("a", **sections))
+    both = sim.run(with_streams("b", "a", **sections))
+    assert len(set(run_times_of(alone, "a"))) > 50
+    assert run_times_of(both, "a") == run_times_of(alone, "a")
+    assert run_times_of(both, "b") != run_times_of(alone, "a")
+
+
 def test_a_fault_does_not_move_the_arrivals():
     faults = [{"at": "10m", "node": "pool-0", "down": "5m"}]
     calm, troubled = sim.run(with_streams("a")), sim.run(with_streams("a", faults=faults))
