@@ -128,12 +128,6 @@ def is_lifecycle_noexecute(taint: Taint) -> bool:
     return taint.effect == "NoExecute" and taint.key in (NOT_READY, UNREACHABLE)
 
 
-def default_grace_ms(version: str) -> int:
-    """--node-monitor-grace-period of a release: 50 s since 1.32, 40 s before."""
-    major, minor = (int(part) for part in version.removeprefix("v").split(".")[:2])
-    return 50_000 if (major, minor) >= (1, 32) else 40_000
-
-
 def _managed(taint: Taint) -> bool:
     effect: Effect = "NoSchedule"
     return taint.effect == effect and taint.key in MANAGED_KEYS

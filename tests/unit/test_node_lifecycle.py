@@ -15,7 +15,6 @@ from sim.controllers.node_health import (
     NOT_READY,
     UNREACHABLE,
     UNSCHEDULABLE,
-    default_grace_ms,
     noexecute_taints,
 )
 from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
@@ -464,14 +463,6 @@ def test_rate_is_swapped(rates, next_ms):
     for rate in rates:
         queue.swap(rate, 100_000)
     assert queue.next_ms(100_000) == next_ms
-
-
-@pytest.mark.parametrize(
-    ("version", "grace_ms"),
-    [("1.31", 40_000), ("1.32", 50_000), ("v1.36.2", 50_000), ("1.9", 40_000)],
-)
-def test_grace_is_longer_since_1_32(version, grace_ms):
-    assert default_grace_ms(version) == grace_ms
 
 
 def test_noexecute_taints_exclude_each_other_and_leave_others_alone():
