@@ -251,7 +251,7 @@ class ControlPlane(Model):
     unhealthy_zone_threshold: Share = Field(
         default=0.55, description="Share of nodes not ready that makes a zone mostly unhealthy."
     )
-    qps: Annotated[Number, Field(gt=0)] = Field(
+    qps: Annotated[Number, Field(ge=0.001)] = Field(
         default=20.0, description="API writes per second of each controller."
     )
     burst: Annotated[Count, Field(gt=0)] = Field(

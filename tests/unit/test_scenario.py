@@ -592,7 +592,7 @@ WRONG = [
     ),
     pytest.param(
         "controlPlane: {qps: 0}\n",
-        "5:21: controlPlane.qps: got 0; expected more than 0.",
+        "5:21: controlPlane.qps: got 0; expected at least 0.001.",
         id="no API calls at all",
     ),
     pytest.param(
