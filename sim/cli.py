@@ -1,15 +1,18 @@
 """The command line: `python -m sim run|validate|schema|list`.
 
-Exit codes: 0 all well, 1 an expectation of the scenario does not hold, 2 the input is wrong.
+Exit codes: 0 all well, 1 an expectation of the scenario does not hold, 2 the input is wrong, 130
+stopped by Ctrl-C.
 Nothing heavy is imported before it is known to be needed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
 
 EXPECTATION_FAILED = 1
 WRONG_INPUT = 2
+INTERRUPTED = 130  # what shells give for SIGINT
+
+
+class _Seed(click.IntRange):
+    """0 or more; `name` is what the message calls it."""
+
+    name = "whole number"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,7 +50,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the scenario's.")
+@click.option(
+    "--seed", type=_Seed(min=0), metavar="INTEGER", help="Seed, instead of the scenario's."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -77,10 +89,13 @@ def run(
         loaded = _load(scenario, changes)
         if strict:
             _refuse_unmodelled(loaded)
+        for problem in loaded.manifests.warnings:
+            click.echo(f"warning: {problem}", err=True)
         _check_out(out)
         result = _simulate(loaded, seed, show=not quiet)
         if out is not None:
-            result.save(out)
+            with _named_out():
+                result.save(out)
         if not quiet:
             _print_report(result, form)
         failed = [verdict for verdict in result.verdicts if not verdict.passed]
@@ -170,25 +185,61 @@ def _load(path: Path, changes: tuple[str, ...]) -> Scenario:
 def _refuse_unmodelled(scenario: Scenario) -> None:
     from sim.engine import unmodelled
 
+    for problem in scenario.manifests.warnings:
+        click.echo(str(problem), err=True)
     found = unmodelled(scenario)
     if found:
         lines = "\n".join(f"  {name} ({count})" for name, count in found.items())
         raise SimError(f"{scenario.name} uses what is not modelled:\n{lines}")
+    if scenario.manifests.warnings:
+        raise SimError(f"{scenario.name} holds what is odd; --strict refuses it.")
 
 
 def _check_out(out: Path | None) -> None:
     """Say before the run, not after it, that its result cannot be written."""
-    if out is not None:
-        from sim.result import check_run_directory
+    if out is None:
+        return
+    from sim.result import check_run_directory
 
+    with _named_out():
         check_run_directory(out)
+        _check_place(out.resolve())
+
+
+@contextmanager
+def _named_out() -> Iterator[None]:
+    """Errors say which option they are about."""
+    try:
+        yield
+    except (SimError, OSError) as error:
+        raise SimError(f"--out: {error}") from None
+
+
+def _check_place(out: Path) -> None:
+    """Its nearest parent that exists is a directory that can be written to."""
+    place = next(path for path in out.parents if path.exists())
+    if not place.is_dir():
+        raise SimError(f"{out}: {place} is a file; a directory was expected there")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SimError(f"{out}: {place} cannot be written to")
 
 
 def _simulate(scenario: Scenario, seed: int | None, *, show: bool) -> Result:
-    from sim.engine import run as run_scenario
+    from sim.engine import Simulation
+    from sim.units import format_duration_ms
 
-    with _progress(scenario.name, show and sys.stderr.isatty()) as progress:
-        return run_scenario(scenario, seed=seed, progress=progress)
+    simulation = Simulation(scenario, seed=seed)
+    try:
+        with _progress(scenario.name, show and sys.stderr.isatty()) as progress:
+            result = simulation.run(progress=progress)
+    except KeyboardInterrupt:
+        now, end = (format_duration_ms(ms) for ms in (simulation.clock.now_ms, simulation.end_ms))
+        raise KeyboardInterrupt(
+            f"Stopped at {now} of {end} of virtual time; nothing was written."
+        ) from None
+    warnings = tuple(map(str, scenario.manifests.warnings))
+    result.info = replace(result.info, warnings=warnings)
+    return result
 
 
 @contextmanager
@@ -232,6 +283,9 @@ def _clear_errors() -> Iterator[None]:
         count = len(error.problems)
         click.echo(f"{count} problem{'s' if count != 1 else ''} found; nothing was run.", err=True)
         sys.exit(WRONG_INPUT)
+    except KeyboardInterrupt as stopped:
+        click.echo(str(stopped) or "Stopped.", err=True)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader has gone; click knows what to do
         raise
     except (SimError, OSError) as error:

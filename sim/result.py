@@ -53,8 +53,17 @@ class RunInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     unmodelled: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what is odd about the input, with its place
     engine_events: int = 0
     wall_s: float = field(default=0.0, compare=False)
+
+
+class _Summary(dict[str, float]):
+    """A dictionary whose KeyError names the nearest key."""
+
+    def __missing__(self, name: str) -> float:
+        hint = did_you_mean(str(name), self) or "`python -m sim list summary` prints the names."
+        raise KeyError(f"no summary number {name!r}. {hint}")
 
 
 class Result:
@@ -115,7 +124,7 @@ class Result:
     @cached_property
     def summary(self) -> dict[str, float]:
         """Headline numbers by name (`sim.schema.SUMMARY`); shares are fractions of one."""
-        return metrics.summary(self.tables, self.info)
+        return _Summary(metrics.summary(self.tables, self.info))
 
     def lookup(self, name: str, **labels: str) -> float:
         """One summary number for what the labels select: `lookup("requested.cpu", zone="a")`."""
@@ -138,7 +147,9 @@ class Result:
             rows = rows[rows["namespace"] == namespace]
         found = [f"{n}/{p}" for n, p in zip(rows["namespace"], rows["pod"], strict=True)]
         if not found:
-            raise SimError(f"no pod {pod!r} in this run. {did_you_mean(name, self.pods['pod'])}")
+            known = self.pods["pod"].tolist()
+            hint = did_you_mean(name, known) or f"There are {report.some(known) or 'no pods'}."
+            raise SimError(f"no pod {pod!r} in this run. {hint}")
         if len(set(found)) > 1:
             raise SimError(f"several pods are called {name!r}: {', '.join(found)}")
         mine = self.events["object"] == f"Pod/{found[0]}"
@@ -184,7 +195,7 @@ class Result:
         path = Path(directory)
         manifest = _read_manifest(path)
         info = dict(manifest["info"])
-        info["notes"] = tuple(info["notes"])
+        info |= {name: tuple(info.get(name, ())) for name in ("notes", "warnings")}
         result = cls(_read_tables(path), manifest["scenario"], RunInfo(**info))
         result.verdicts = tuple(
             Verdict(**(row | {"value": math.nan if row["value"] is None else row["value"]}))
@@ -306,7 +317,7 @@ def _swap(fresh: Path, target: Path) -> None:
     target.rename(old)
     try:
         fresh.rename(target)
-    except OSError:
+    except BaseException:  # also Ctrl-C
         old.rename(target)
         raise
     shutil.rmtree(old)

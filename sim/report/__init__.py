@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from sim.errors import SimError, did_you_mean
 from sim.report import capacity, happened, outcome, text
-from sim.report.values import Column, Grid, Section, as_json
+from sim.report.values import Column, Grid, Section, as_json, some
 
 if TYPE_CHECKING:
     from sim.result import Result
@@ -26,6 +26,7 @@ __all__ = [
     "print_report",
     "render",
     "sections",
+    "some",
 ]
 
 SECTIONS: dict[str, Callable[[Result], Section]] = {
@@ -94,7 +95,11 @@ def _as_data(section: Section) -> dict[str, Any]:
         "title": section.title,
         "text": [part for part in section.parts if isinstance(part, str)],
         "tables": [
-            {"columns": [column.title for column in grid.columns], "rows": grid.rows}
+            {
+                "columns": [column.title for column in grid.columns],
+                "rows": grid.rows,
+                "left_out": grid.left_out,
+            }
             for grid in grids
         ],
     }

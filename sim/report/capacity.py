@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from sim.metrics import NODE_LABELS
 from sim.report.values import (
     Grid,
     Section,
+    about,
     cores,
     count,
+    first_rows,
     many,
     memory,
     number,
@@ -59,18 +62,21 @@ def utilization(result: Result) -> Section:
     columns = (
         text_column("time average"),
         number("nodes", count),
-        number("pods a node", count),
+        number("pods a node (end)", count),
         number("CPU used", percent),
         number("requested", percent),
         number("memory used", percent),
         number("requested", percent),
         number("pod slots", percent),
     )
-    return Section("Utilization", (Grid(columns, tuple(rows)),))
+    kinds = [label for label in NODE_LABELS if result.nodes[label].nunique() > WHERES]
+    hidden = [f"{result.nodes[label].nunique() - WHERES:,} more {label}s" for label in kinds]
+    left_out = f"... and {', '.join(hidden)}; see the nodes table" if hidden else ""
+    return Section("Utilization", (Grid(columns, tuple(rows), left_out),))
 
 
 def _places(
-    result: Result, by: tuple[str, ...] = ("zone", "pool")
+    result: Result, by: tuple[str, ...] = NODE_LABELS
 ) -> list[tuple[str, dict[str, str], int]]:
     """Title, labels and number of nodes: the cluster, then zones and pools if several."""
     places: list[tuple[str, dict[str, str], int]] = [("cluster", {}, len(result.nodes))]
@@ -101,16 +107,32 @@ def stranded(result: Result) -> Section:
         parts.append(nodes)
     if any(typical):
         size = f"{cores(typical[0])} cores and {memory(typical[1])}"
-        parts += [f"A typical pod (the median) requests {size}.", _sizes(result, typical), RULES]
+        parts += [
+            f"A typical pod (the nearest to the median) requests {size}.",
+            _sizes(result, typical),
+            RULES,
+        ]
     return Section("Stranded resources", tuple(parts))
 
 
 def typical_pod(pods: pd.DataFrame) -> tuple[float, float]:
-    """Median CPU and memory request of the pods on nodes at the end; zeros without any."""
-    bound = pods[(pods["node"] != "") & pods["finished_s"].isna()]
-    if not len(bound):
+    """CPU and memory request of a pod that is on a node at the end: the nearest to the medians.
+
+    Pods that request nothing do not count; zeros without any.
+    """
+    shapes = _bound(pods)[["cpu_request_m", "memory_request_b"]].astype(float)
+    shapes = shapes[(shapes > 0).any(axis=1)].sort_values(list(shapes.columns))
+    if not len(shapes):
         return 0.0, 0.0
-    return float(bound["cpu_request_m"].median()), float(bound["memory_request_b"].median())
+    medians = shapes.quantile(0.5, interpolation="lower")
+    far = ((shapes - medians).abs() / medians.clip(lower=1.0)).sum(axis=1)
+    cpu_m, memory_b = shapes.iloc[int(far.to_numpy().argmin())]
+    return float(cpu_m), float(memory_b)
+
+
+def _bound(pods: pd.DataFrame) -> pd.DataFrame:
+    """Pods on nodes at the end."""
+    return pods[(pods["node"] != "") & pods["finished_s"].isna()]
 
 
 def _worst_nodes(nodes: pd.DataFrame, typical: tuple[float, float]) -> Grid:
@@ -118,7 +140,8 @@ def _worst_nodes(nodes: pd.DataFrame, typical: tuple[float, float]) -> Grid:
     mem = nodes["stranded_memory_b"] / nodes["memory_b"].where(nodes["memory_b"] > 0)
     worst = cpu.combine(mem, max).sort_values(ascending=False, kind="stable")
     rows = []
-    for index in worst[worst > 0].head(WORST_NODES).index:
+    worst = worst[worst > 0]
+    for index in worst.head(WORST_NODES).index:
         node = nodes.loc[index]
         rows.append(
             (
@@ -132,15 +155,17 @@ def _worst_nodes(nodes: pd.DataFrame, typical: tuple[float, float]) -> Grid:
             )
         )
     columns = (
-        text_column("worst nodes at the end"),
-        number("CPU cores", cores),
+        text_column("worst at the end"),
+        number("stranded CPU", cores),
         number("share", percent),
         number("memory", memory),
         number("share", percent),
-        number("pods that still fit", count),
+        number("more pods fit", about),
         text_column("because"),
     )
-    return Grid(columns, tuple(rows))
+    rest = len(worst) - len(rows)
+    left_out = f"... and {rest:,} more; see the nodes table" if rest else ""
+    return Grid(columns, tuple(rows), left_out)
 
 
 def _because(node: pd.Series[Any], typical: tuple[float, float]) -> str:
@@ -170,8 +195,8 @@ def _sizes(result: Result, typical: tuple[float, float]) -> Grid:
         number("nodes", count),
         number("CPU cores", cores),
         number("memory", memory),
-        number("holds typical pods", count, lambda pods: pods < MIN_PODS),
-        number("strands CPU", percent),
+        number("typical pods", count, lambda pods: pods < MIN_PODS),
+        number("stranded CPU", percent),
         number("memory", percent),
         text_column("rule of thumb"),
     )
@@ -181,10 +206,10 @@ def _sizes(result: Result, typical: tuple[float, float]) -> Grid:
     for (pool, cpu_m, memory_b, max_pods), group in sizes:
         holds = _holds((cpu_m, memory_b), typical, max_pods)
         lost = [_mean_share(group, name, part) for name, part in STRANDED]
-        row = (pool or "(no pool)", len(group), cpu_m, memory_b, holds, *lost, _rule(holds, *lost))
-        rows.append(row)
+        title = pool or f"{cores(cpu_m)} cores, {memory(memory_b)}"  # nodes from manifests
+        rows.append((title, len(group), cpu_m, memory_b, holds, *lost, _rule(holds, *lost)))
     rows.sort(key=lambda row: -row[1])
-    return Grid(columns, tuple(rows[:WHERES]))
+    return first_rows(columns, rows, WHERES, "the nodes table")
 
 
 STRANDED = (("stranded_cpu", "cpu_m"), ("stranded_memory", "memory_b"))
@@ -236,18 +261,31 @@ def overcommit(result: Result) -> Section:
 def _limits(result: Result) -> Grid:
     columns = (
         text_column("limits / allocatable, at the end"),
-        number("CPU", ratio),
-        number("memory", ratio, lambda value: value > 1),
-        number("pods without memory limit", count),
+        number("CPU", _of_limits),
+        number("memory", _of_limits, lambda value: value > 1),
+        number("pods without CPU limit", count),
+        number("without memory limit", count),
     )
+    pods = _bound(result.pods)
+    pods = pods[pods["cpu_limit_m"] == 0]
     rows = []
     for title, labels, _ in _places(result, ("pool",)):
         nodes = result.nodes
         for label, name in labels.items():
             nodes = nodes[nodes[label] == name]
         shares = [result.lookup(f"overcommit.{part}", **labels) for part in ("cpu", "memory")]
-        rows.append((title, *shares, int(nodes["unlimited_pods"].sum())))
+        free = int(pods["node"].isin(nodes["node"]).sum())
+        rows.append((title, *shares, free, int(nodes["unlimited_pods"].sum())))
     return Grid(columns, tuple(rows))
+
+
+def _of_limits(value: float) -> str:
+    return ratio(value) if value else "no limits"
+
+
+def _sums(rows: list[tuple[Any, ...]]) -> list[Any]:
+    """Nodes, price an hour, cost, and price again, of several pools."""
+    return [sum(row[i] for row in rows) for i in (2, 3, 4, 5)]
 
 
 def cost(result: Result) -> Section:
@@ -262,8 +300,9 @@ def cost(result: Result) -> Section:
         rows.append((pool, kind, len(group), hourly, float(group["cost_usd"].sum()), hourly))
     rows.sort(key=lambda row: (-row[4], row[0]))
     if len(rows) > 1:
-        sums = [sum(row[i] for row in rows) for i in (2, 3, 4, 5)]
-        rows = [*rows[:WHERES], ("all", "", *sums)]
+        rest = len(rows) - WHERES
+        more = [(f"{rest:,} more, see nodes", "", *_sums(rows[WHERES:]))] if rest > 0 else []
+        rows = [*rows[:WHERES], *more, ("all", "", *_sums(rows))]
     columns = (
         text_column("pool"),
         text_column("instance type"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sim.metrics import FAILING
+from sim.report.outcome import ends_by_workload
 from sim.report.values import Grid, Section, many, moment, some, text_column
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 GAP_S = 60.0  # events of one kind that are closer than this are told together
 REPLACED_S = 60.0  # a pod made this soon after an eviction replaces what was evicted
+FLAPS = 3  # a service whose errors begin more often gets one line for all
 FIRST_LINES, LAST_LINES = 14, 5  # what is told of a long story
 
 # event reason -> what is said of one and of several objects
@@ -41,7 +43,8 @@ SERVICES = {
     "NoEndpoints": "no endpoint is ready",
     "RequestsSucceed": "all requests are answered again",
 }
-REASONS = [*NODES, *PODS, *SERVICES]
+TROUBLE = {*FAILING, *PODS, "RequestsFail", "NoEndpoints"}
+ENDED = ("container killed or failed", "containers killed or failed")
 
 
 @dataclass(slots=True)
@@ -57,11 +60,18 @@ class _Group:
 
 def happened(result: Result) -> Section:
     """Failures and what followed, in order of time, and when all was well again."""
-    groups = _groups(result)
-    if not groups:
-        return Section("What happened", ())
+    services = _service_events(result.events)
+    flapping = _flapping(services)
+    groups = _groups(result, set(flapping))
     lines = [(group.begin_s, group.end_s, _sentence(group, result)) for group in groups]
     lines += _replacements(groups, result)
+    lines += [_flaps(name, services[services["object"] == name]) for name in flapping]
+    troubled = bool(flapping) or any(group.reason in TROUBLE for group in groups)
+    since_s = min((begin_s for begin_s, _, _ in lines), default=0.0)
+    last_s = max((end_s for _, end_s, _ in lines), default=0.0)
+    lines += _container_ends(result)
+    if not lines:
+        return Section("What happened", ())
     lines.sort(key=lambda line: line[0])
     rows = [(_when(begin_s, end_s), sentence) for begin_s, end_s, sentence in lines]
     if len(rows) > FIRST_LINES + LAST_LINES + 1:
@@ -69,13 +79,54 @@ def happened(result: Result) -> Section:
         middle = ("...", f"{left_out} more; see the events table")
         rows = [*rows[:FIRST_LINES], middle, *rows[-LAST_LINES:]]
     grid = Grid((text_column("when"), text_column("what")), tuple(rows))
-    end = _ending(groups, lines, result)
+    end = _ending(since_s, last_s, result) if troubled else ""
     return Section("What happened", (grid, end) if end else (grid,))
 
 
-def _groups(result: Result) -> list[_Group]:
+def _service_events(events: pd.DataFrame) -> pd.DataFrame:
+    """Events of services after the start, without successes that no errors came before."""
+    rows = events[events["reason"].isin(SERVICES) & (events["t_s"] > 0)]
+    failing: set[str] = set()
+    kept = []
+    for row, (name, reason) in enumerate(zip(rows["object"], rows["reason"], strict=True)):
+        kept += [row] if reason != "RequestsSucceed" or name in failing else []
+        (failing.discard if reason == "RequestsSucceed" else failing.add)(name)
+    return rows.iloc[kept]
+
+
+def _flapping(services: pd.DataFrame) -> list[str]:
+    """Services whose errors began and ended too often to tell each time."""
+    begun = services[services["reason"] == "RequestsFail"]["object"].value_counts(sort=False)
+    return [str(name) for name, times in begun.items() if times > FLAPS]
+
+
+def _flaps(name: str, rows: pd.DataFrame) -> tuple[float, float, str]:
+    """One line for all the times that the requests to a service failed."""
+    reasons = rows["reason"].tolist()
+    times_s = rows["t_s"].tolist()
+    empty = reasons.count("NoEndpoints")
+    said = f"{name.partition('/')[2]}: requests began to fail"
+    said += f" {many(reasons.count('RequestsFail'), 'time')}"
+    said += f", no endpoint was ready {many(empty, 'time')}" if empty else ""
+    said += "" if reasons[-1] == "RequestsSucceed" else "; not over at the end"
+    return times_s[0], times_s[-1], said
+
+
+def _container_ends(result: Result) -> list[tuple[float, float, str]]:
+    """One line per workload and cause: containers killed or failed, and how often."""
+    return [
+        (times_s[0], times_s[-1], f"{workload}: {many(len(times_s), *ENDED)}, {cause}")
+        for workload, causes in ends_by_workload(result).items()
+        for cause, times_s in causes.items()
+    ]
+
+
+def _groups(result: Result, flapping: set[str]) -> list[_Group]:
     events = result.events
-    rows = events[events["reason"].isin(REASONS) & (events["t_s"] > 0)]
+    told = events["reason"].isin([*NODES, *PODS]) & (events["t_s"] > 0)
+    services = _service_events(events)
+    services = services[~services["object"].isin(flapping)]
+    rows = events[told | events.index.isin(services.index)]
     zones = dict(zip(result.nodes["node"], result.nodes["zone"], strict=True))
     opened: dict[tuple[str, str], _Group] = {}
     groups: list[_Group] = []
@@ -153,26 +204,23 @@ def _replacement(group: _Group, pods: pd.DataFrame) -> list[tuple[float, float, 
     return [(float(ready_s.min()), float(ready_s.max()), f"{amount} ready")]
 
 
-def _ending(groups: list[_Group], lines: list[tuple[float, float, str]], result: Result) -> str:
+def _ending(since_s: float, last_s: float, result: Result) -> str:
     """When everything was well again, or what is still wrong at the end."""
-    reasons = {group.reason for group in groups}
-    if not reasons & {*FAILING, *PODS, "RequestsFail", "NoEndpoints"}:
-        return ""
     present = result.nodes[~result.nodes["node"].isin(_gone(result.events))]
     wrong = [
         (int((~present["ready"]).sum()), "node out of order", "nodes out of order"),
-        (_left_waiting(groups, result.pods), "pod waits for a node", "pods wait for a node"),
+        (_left_waiting(since_s, result.pods), "pod waits for a node", "pods wait for a node"),
         (_short(result.workloads), "workload short of pods", "workloads short of pods"),
     ]
     said = [many(amount, one, several) for amount, one, several in wrong if amount]
     if said:
         return f"Not back to normal at the end: {', '.join(said)}."
-    return f"Back to normal at {moment(max(end_s for _, end_s, _ in lines))}."
+    return f"Back to normal at {moment(last_s)}."
 
 
-def _left_waiting(groups: list[_Group], pods: pd.DataFrame) -> int:
+def _left_waiting(since_s: float, pods: pd.DataFrame) -> int:
     """Pods made since the first trouble that no node has taken."""
-    made = pods[pods["created_s"] >= min(group.begin_s for group in groups)]
+    made = pods[pods["created_s"] >= since_s]
     return int((made["scheduled_s"].isna() & made["finished_s"].isna()).sum())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sim.metrics import workload_names
@@ -13,11 +14,14 @@ from sim.report.values import (
     by_unit,
     count,
     duration,
+    first_rows,
     many,
+    moment,
     number,
     some,
     text_column,
 )
+from sim.units import duration_ms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +29,16 @@ if TYPE_CHECKING:
     from sim.result import Result
 
 ROWS = 8  # most rows of a grid in a report
+WARNINGS = 5  # most warnings about manifests up front
 NOTICEABLE_S = 1.0  # a shorter wait for a node is the scheduler's ordinary pace
 
 
 def headline(result: Result) -> Section:
     """What was asked, how big the run was, and whether the expectations hold."""
     info = result.info
-    parts: list[str | Grid] = [info.question] if info.question else []
-    parts.append(_setting(result))
+    parts: list[str | Grid] = [f"Warning: {text}" for text in _warnings(result)]
+    parts += [info.question] if info.question else []
+    parts += _setting(result)
     parts.append(_size(result))
     if result.verdicts:
         held = sum(verdict.passed for verdict in result.verdicts)
@@ -41,14 +47,46 @@ def headline(result: Result) -> Section:
     return Section(info.name, tuple(parts))
 
 
-def _setting(result: Result) -> str:
+def _warnings(result: Result) -> list[str]:
+    """What makes the numbers below say little, or not what was meant."""
+    found = []
+    if not len(result.nodes):
+        found.append("there is no node at all, so no pod can run.")
+    late = _late_faults(result)
+    if late:
+        end = duration(result.info.duration_s)
+        found.append(f"{some(late)} would come after the end of the run ({end}): never happened.")
+    odd = result.info.warnings
+    found += odd[:WARNINGS]
+    if len(odd) > WARNINGS:
+        found.append(f"... and {len(odd) - WARNINGS:,} more; `python -m sim validate` lists all.")
+    return found
+
+
+def _late_faults(result: Result) -> list[str]:
+    late = []
+    for index, fault in enumerate(result.scenario.get("faults") or ()):
+        at = fault.get("at") if isinstance(fault, Mapping) else None
+        if isinstance(at, str | int) and duration_ms(at) >= result.info.duration_s * 1000:
+            late.append(f"faults[{index}] at {at}")
+    return late
+
+
+def _setting(result: Result) -> list[str]:
     info = result.info
     start = info.start.replace("T", " ").replace("Z", " UTC").replace(":00 UTC", " UTC")
-    warm_up = f" after {duration(info.warm_up_s)} of warm-up" * (info.warm_up_s > 0)
-    return (
-        f"{duration(info.duration_s)} from {start}, counted{warm_up or ' from the start'};"
+    counted = "" if info.warm_up_s else ", counted from the start"
+    setting = (
+        f"{duration(info.duration_s)} from {start}{counted};"
         f" Kubernetes {info.kubernetes}, seed {info.seed}"
     )
+    if not info.warm_up_s:
+        return [setting]
+    return [
+        setting,
+        f"Averages, availability and requests count after {duration(info.warm_up_s)} of warm-up;"
+        " pods, waiting (pending), restarts, OOM kills, evictions and cost over the whole run.",
+    ]
 
 
 def _size(result: Result) -> str:
@@ -98,11 +136,17 @@ def available(result: Result) -> Section:
         others = "other workloads" if len(short) else "workloads"
         well = many(len(watched) - len(short), others[:-1], others)
         parts.append(f"{well} had enough ready pods all the time.")
+    if len(watched):
+        parts.append(
+            "A workload is available while all its pods (or its budget's minimum) are ready."
+        )
+    if len(result.services):
+        parts.append("Each Service is judged alone: calls between services are not modelled.")
     return Section("Availability", tuple(parts))
 
 
 def _services(services: pd.DataFrame) -> Grid:
-    worst = services.sort_values(["availability", "service"], kind="stable").head(ROWS)
+    worst = services.sort_values(["availability", "service"], kind="stable")
     columns = (
         text_column("service"),
         number("answered", availability, lambda share: share < 0.99),
@@ -113,11 +157,11 @@ def _services(services: pd.DataFrame) -> Grid:
         number("ready", count, lambda ready: ready == 0),
     )
     names = ["service", "availability", "requests_sent", "requests_failed", "error_s", "outage_s"]
-    return Grid(columns, _rows(worst, [*names, "ready"]))
+    return first_rows(columns, _rows(worst, [*names, "ready"]), ROWS, "the services table")
 
 
 def _short_workloads(short: pd.DataFrame) -> Grid:
-    worst = short.sort_values("availability", kind="stable").head(ROWS)
+    worst = short.sort_values("availability", kind="stable")
     columns = (
         text_column("workload short of pods"),
         number("available", availability, lambda share: share < 0.99),
@@ -127,8 +171,8 @@ def _short_workloads(short: pd.DataFrame) -> Grid:
         number("wanted", count),
     )
     rows = _rows(worst, ["availability", "unavailable_s", "minimum", "ready", "wanted"])
-    names = workload_names(worst)
-    return Grid(columns, tuple((name, *row) for name, row in zip(names, rows, strict=True)))
+    named = [(name, *row) for name, row in zip(workload_names(worst), rows, strict=True)]
+    return first_rows(columns, named, ROWS, "the workloads table")
 
 
 def waiting(result: Result) -> Section:
@@ -141,11 +185,19 @@ def waiting(result: Result) -> Section:
     line = (
         f"At most {many(int(n['pending.count']), 'pod')} waited at once,"
         f" {int(n['pending.end']):,} at the end."
-        f" Half of all pods waited at most {duration(n['pending.seconds.p50'])},"
-        f" 95 % at most {duration(n['pending.seconds.p95'])},"
-        f" the longest {duration(n['pending.seconds.max'])}."
+        f" {_how_long(n)}"
     )
     return Section("Pods waiting for a node", (line, _why_waiting(result, slow)))
+
+
+def _how_long(n: Mapping[str, float]) -> str:
+    longest = duration(n["pending.seconds.max"])
+    if n["pending.seconds.p95"] < NOTICEABLE_S:
+        return f"Nearly all pods had a node at once; the longest wait was {longest}."
+    return (
+        f"Half of all pods waited at most {duration(n['pending.seconds.p50'])},"
+        f" 95 % at most {duration(n['pending.seconds.p95'])}, the longest {longest}."
+    )
 
 
 def _waits(pods: pd.DataFrame) -> pd.Series[bool]:
@@ -169,7 +221,7 @@ def _why_waiting(result: Result, slow: pd.DataFrame) -> Grid:
         number("longest", duration),
         text_column("the scheduler's reason, most often"),
     )
-    return Grid(columns, tuple(rows[:ROWS]))
+    return first_rows(columns, rows, ROWS, "the pods table")
 
 
 def _last_refusals(events: pd.DataFrame) -> dict[str, str]:
@@ -186,13 +238,12 @@ def restarts(result: Result) -> Section:
     hit = pods[(pods["restarts"] > 0) | (pods["oom_kills"] > 0)]
     if not len(hit):
         return Section("Restarts and OOM kills", ())
-    reasons = _why_restarted(result.events)
+    ends = ends_by_workload(result)
     rows = []
     for (namespace, workload), group in hit.groupby(["namespace", "workload"], sort=False):
-        why: Counter[str] = Counter()
-        for pod in group["pod"]:
-            why.update(reasons.get(f"Pod/{namespace}/{pod}", {}))
-        told = some([f"{text} ×{times}" for text, times in why.most_common()])
+        causes = ends.get(f"{namespace}/{workload}", {})
+        often = sorted(causes.items(), key=lambda item: -len(item[1]))
+        told = some([f"{cause} ×{len(times)}, {_when(times)}" for cause, times in often])
         sums = (int(group["restarts"].sum()), int(group["oom_kills"].sum()))
         rows.append((f"{namespace}/{workload}", len(group), *sums, told))
     rows.sort(key=lambda row: (-row[2], -row[3], row[0]))
@@ -201,21 +252,35 @@ def restarts(result: Result) -> Section:
         number("pods", count),
         number("restarts", count),
         number("OOM kills", count, lambda kills: kills > 0),
-        text_column("why"),
+        text_column("why and when"),
     )
-    return Section("Restarts and OOM kills", (Grid(columns, tuple(rows[:ROWS])),))
+    grid = first_rows(columns, rows, ROWS, "the workloads table")
+    return Section("Restarts and OOM kills", (grid,))
 
 
-def _why_restarted(events: pd.DataFrame) -> dict[str, Counter[str]]:
+def _when(times_s: list[float]) -> str:
+    first = moment(times_s[0])
+    if len(times_s) == 1:
+        return f"at {first}"
+    return f"first at {first}, then {len(times_s) - 1:,} more until {moment(times_s[-1])}"
+
+
+def ends_by_workload(result: Result) -> dict[str, dict[str, list[float]]]:
+    """When containers ended against their will: times by cause, by 'namespace/workload'."""
+    events, pods = result.events, result.pods
     warnings = events[
         (events["type"] == "Warning")
         & events["reason"].isin(["Killing", "OOMKilling", "SystemOOM", "Failed"])
     ]
-    reasons: dict[str, Counter[str]] = {}
-    columns = (warnings["object"], warnings["reason"], warnings["message"])
-    for pod, reason, message in zip(*columns, strict=True):
-        reasons.setdefault(pod, Counter())[_cause(reason, message)] += 1
-    return reasons
+    names = (pods["namespace"], pods["pod"], pods["workload"])
+    owners = {f"Pod/{space}/{pod}": f"{space}/{w}" for space, pod, w in zip(*names, strict=True)}
+    ends: dict[str, dict[str, list[float]]] = {}
+    columns = (warnings["t_s"], warnings["object"], warnings["reason"], warnings["message"])
+    for at_s, pod, reason, message in zip(*columns, strict=True):
+        owner = owners.get(pod, pod.removeprefix("Pod/"))
+        causes = ends.setdefault(owner, {})
+        causes.setdefault(_cause(reason, message), []).append(float(at_s))
+    return ends
 
 
 def _cause(reason: str, message: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from sim.report.values import Grid, Section
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 WIDTH = 100
 INDENT = "  "
+GAP = 2  # between columns
 NARROWEST = 24  # a column of words is not squeezed below this
 
 
@@ -28,38 +30,46 @@ def _section(section: Section) -> list[str]:
             lines.append("")
         if isinstance(part, Grid):
             lines += [INDENT + line for line in grid_lines(part, WIDTH - len(INDENT))]
+            lines += [INDENT + part.left_out] if part.left_out else []
         else:
             lines += textwrap.wrap(part, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return lines
 
 
 def grid_lines(grid: Grid, width: int) -> list[str]:
-    """Header and rows, aligned; the widest column of words is wrapped to fit `width`."""
+    """Header and rows, aligned; words are wrapped to fit `width`, names and numbers never cut."""
     titles = [column.title for column in grid.columns]
-    table = [titles, *grid.texts()]
-    widths = _squeeze(grid, [max(map(len, cells)) for cells in zip(*table, strict=True)], width)
-    return [line for row in table for line in _row(grid, row, widths)]
+    widths = _widths(grid, width)
+    return [line for row in (titles, *grid.texts()) for line in _row(grid, row, widths)]
 
 
-def _squeeze(grid: Grid, widths: list[int], width: int) -> list[int]:
-    excess = sum(widths) + 2 * (len(widths) - 1) - width
-    words = [i for i, column in enumerate(grid.columns) if not column.right]
-    while excess > 0 and words:
-        widest = max(words, key=lambda i: widths[i])
-        room = widths[widest] - NARROWEST
-        if room <= 0:
-            break
-        others = [widths[i] for i in words if i != widest]
-        step = min(excess, room, max(1, widths[widest] - max(others, default=0)))
-        widths[widest] -= step
+def _widths(grid: Grid, width: int) -> list[int]:
+    """Widths of the columns: sentences give way first, the last one before others, then titles.
+
+    A column keeps room for its longest word, so that a line may be longer than `width`.
+    """
+    cells = list(zip(*grid.texts(), strict=True)) or [()] * len(grid.columns)
+    widths, least = [], []
+    for column, texts in zip(grid.columns, cells, strict=True):
+        full = max(map(len, (column.title, *texts)))
+        words = (word for text in (column.title, *texts) for word in text.split())
+        longest = max(map(len, words), default=0)
+        numbers = max((longest, *map(len, texts)))
+        widths.append(full)
+        least.append(numbers if column.right else min(full, max(NARROWEST, longest + 1)))
+    excess = sum(widths) + GAP * (len(widths) - 1) - width
+    places = range(len(widths) - 1, -1, -1)
+    for i in sorted(places, key=lambda i: grid.columns[i].right):
+        step = max(0, min(excess, widths[i] - least[i]))
+        widths[i] -= step
         excess -= step
     return widths
 
 
 def _row(grid: Grid, cells: list[str], widths: list[int]) -> list[str]:
     wrapped = [
-        textwrap.wrap(cell, width, subsequent_indent=" ") or [""]
-        for cell, width in zip(cells, widths, strict=True)
+        _wrapped(cell, width, "" if column.right else " ")
+        for column, cell, width in zip(grid.columns, cells, widths, strict=True)
     ]
     lines = []
     for k in range(max(map(len, wrapped))):
@@ -72,15 +82,22 @@ def _row(grid: Grid, cells: list[str], widths: list[int]) -> list[str]:
     return lines
 
 
+def _wrapped(cell: str, width: int, indent: str) -> list[str]:
+    lines = textwrap.wrap(
+        cell, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return lines or [""]
+
+
 def markdown(sections: Iterable[Section]) -> str:
     """GitHub-flavoured Markdown: fit for a comment on a change."""
     blocks: list[str] = []
     for level, section in enumerate(sections):
         blocks.append(("## " if level == 0 else "### ") + _escape(section.title))
-        blocks += [
-            "\n".join(_pipes(part)) if isinstance(part, Grid) else _escape(part)
-            for part in section.parts
-        ]
+        for part in section.parts:
+            blocks.append("\n".join(_pipes(part)) if isinstance(part, Grid) else _escape(part))
+            if isinstance(part, Grid) and part.left_out:
+                blocks.append(_escape(part.left_out))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -104,27 +121,39 @@ def on_terminal(sections: Iterable[Section], file: TextIO) -> None:
     from rich.text import Text
 
     console = Console(file=file, highlight=False)
+    width = console.width
     for section in sections:
         console.print(Text(section.title, style="bold cyan"))
         for part in section.parts:
-            block = rich_table(part) if isinstance(part, Grid) else Text(part)
-            console.print(Padding(block, (0, 0, 0, 2)))
+            if isinstance(part, Grid):
+                _table_on_terminal(part, console, width)
+            else:
+                console.print(Padding(Text(part), (0, 0, 0, 2)))
         console.print()
 
 
-def rich_table(grid: Grid) -> Table:
+def _table_on_terminal(grid: Grid, console: Console, width: int) -> None:
+    """Print a table; one that cannot be narrow enough runs over the edge of the screen."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    widths = _widths(grid, width - len(INDENT))
+    console.width = max(width, sum(widths) + GAP * len(widths) + len(INDENT))
+    console.print(Padding(rich_table(grid, widths), (0, 0, 0, len(INDENT)), expand=False))
+    console.width = width
+    if grid.left_out:
+        console.print(Padding(Text(grid.left_out, style="dim"), (0, 0, 0, len(INDENT))))
+
+
+def rich_table(grid: Grid, widths: list[int]) -> Table:
     """A grid as a table of rich, with bad values in red."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in grid.columns:
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.right else "left",
-            no_wrap=column.right,
-            overflow="fold",
-        )
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
+    for column, width in zip(grid.columns, widths, strict=True):
+        justify: Literal["right", "left"] = "right" if column.right else "left"
+        table.add_column(Text(column.title), justify=justify, width=width, overflow="fold")
     for row, texts in zip(grid.rows, grid.texts(), strict=True):
         cells = zip(grid.columns, row, texts, strict=True)
         table.add_row(*(Text(t, style="bold red" if c.bad(v) else "") for c, v, t in cells))
@@ -150,6 +179,9 @@ TEMPLATE = """\
 {{- text }}</td>{% endfor %}</tr>
 {%- endfor %}
 </tbody></table>
+{%- if part.left_out %}
+<p style="margin: .2em 0">{{ part.left_out }}</p>
+{%- endif %}
 {%- endif %}
 {%- endfor %}
 {%- endfor %}

@@ -34,6 +34,7 @@ class Grid:
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
+    left_out: str = ""  # what is said below a table that was cut
 
     def texts(self) -> list[list[str]]:
         """The cells as they read."""
@@ -49,6 +50,15 @@ class Section:
 
     title: str
     parts: tuple[str | Grid, ...]
+
+
+def first_rows(
+    columns: tuple[Column, ...], rows: Sequence[tuple[Any, ...]], most: int, where: str
+) -> Grid:
+    """A grid of at most so many rows; below them how many are left out, and where all are."""
+    rest = len(rows) - most
+    left_out = f"... and {rest:,} more; see {where}" if rest > 0 else ""
+    return Grid(columns, tuple(rows[:most]), left_out)
 
 
 def text_column(title: str) -> Column:
@@ -87,6 +97,13 @@ def count(value: float) -> str:
     if math.isnan(value):
         return NOTHING
     return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def about(value: float) -> str:
+    """An estimate in whole numbers: '≈28'; '0' when it is none at all."""
+    if math.isnan(value):
+        return NOTHING
+    return f"≈{value:,.0f}" if value else "0"
 
 
 def cores(milli: float) -> str:

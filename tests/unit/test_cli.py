@@ -166,6 +166,15 @@ def test_out_into_a_directory_with_other_files_is_refused_before_the_run(small):
         pytest.param(
             ["run", ZONE, *SHORT, "--out", "/proc/x/y"], "/proc/x", id="out cannot be made"
         ),
+        pytest.param(
+            ["run", ZONE, *SHORT, "--out", f"{__file__}/run"], "--out: ", id="out under a file"
+        ),
+        pytest.param(
+            ["run", ZONE, *SHORT, "--out", "/proc/x/y"], "--out", id="the option is named"
+        ),
+        pytest.param(
+            ["run", ZONE, "--seed", "abc"], "'abc' is not a valid whole number.", id="plain words"
+        ),
         pytest.param(["run"], "SCENARIO", id="nothing to run"),
         pytest.param(["walk"], "walk", id="no such command"),
         pytest.param(["list", "filter"], "filters", id="no such list"),
@@ -198,6 +207,62 @@ def test_strict_refuses_what_is_not_modelled(small):
     done = call("run", small, "--strict")
     assert done.exit_code == 2
     assert "Ingress" in done.stderr
+
+
+MISSPELT = WEB.replace("  replicas: 2", "  replica: 2\n  replicas: 2")
+
+
+def test_misspelt_field_of_a_manifest_is_warned_of_and_told_up_front(small):
+    (small.parent / "web.yaml").write_text(MISSPELT)
+    done = call("run", small)
+    assert done.exit_code == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: ")
+    assert "web.yaml:5:3: Deployment spec.replica" in line
+    assert "Did you mean 'replicas'?" in line
+    said = " ".join(done.stdout.split("\n\n")[0].split())
+    assert "Warning: " in said
+    assert "Did you mean 'replicas'?" in said
+
+
+def test_strict_shows_a_misspelt_field_with_place_and_hint(small):
+    (small.parent / "web.yaml").write_text(MISSPELT)
+    done = call("run", small, "--strict")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "web.yaml:5:3: Deployment spec.replica" in done.stderr
+    assert "Did you mean 'replicas'?" in done.stderr
+
+
+def test_ctrl_c_says_how_far_it_came_and_leaves_nothing(small, monkeypatch):
+    from sim.engine import Simulation
+
+    def press(simulation):
+        raise KeyboardInterrupt
+
+    run = Simulation.run
+
+    def interrupted(simulation, **options):
+        simulation.clock.at(240_000, 0, press, simulation)
+        return run(simulation, **options)
+
+    monkeypatch.setattr(Simulation, "run", interrupted)
+    before = files(small.parent)
+    done = call("run", small, "--out", small.parent / "out")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr == "Stopped at 4m of 10m of virtual time; nothing was written.\n"
+    assert files(small.parent) == before
+
+
+def test_ctrl_c_while_saving_leaves_nothing(small, monkeypatch):
+    from sim import plots
+
+    def press(result, directory):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plots, "save_figures", press)
+    before = files(small.parent)
+    assert call("run", small, "--out", small.parent / "out").exit_code == 130
+    assert files(small.parent) == before
 
 
 # --- the other commands

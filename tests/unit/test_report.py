@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 
@@ -9,9 +10,10 @@ from sim import report
 from sim.errors import SimError
 from sim.expectations import Verdict
 from sim.report import values
+from sim.report.capacity import typical_pod
 from sim.report.text import WIDTH, grid_lines, on_terminal
 from sim.report.values import Column, Grid, Section
-from tests.unit.results import NAN, Gi, a_node, a_pod, a_result, a_zone_failure, an_event
+from tests.unit.results import NAN, Gi, a_node, a_pod, a_result, a_zone_failure, an_event, an_info
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,8 @@ def test_the_worst_service_comes_first(shop):
 def test_story_of_a_zone_failure_in_order(shop):
     told = [line for line in lines_of(shop, "failures") if line.startswith("0:")]
     assert told == [
+        "0:00:40  shop/Deployment/cart: 1 container killed or failed, over its memory limit",
+        "0:01:35  shop/Deployment/search: 1 container killed or failed, liveness probe failed",
         "0:30:00  zone b: 3 nodes failed (general-1, general-4, general-7)",
         "0:30:00  shop/frontend: requests begin to fail",
         "0:30:50  zone b: 3 nodes marked NotReady (general-1, general-4, general-7)",
@@ -160,6 +164,68 @@ def test_story_leaves_out_what_is_no_trouble(events):
     assert "failures" not in report.sections(a_result(nodes=[a_node("n")], events=events))
 
 
+def test_oom_kills_say_when_the_first_and_the_last_came():
+    events = [
+        an_event(at_s, "OOMKilling", "Pod/shop/web-1", "", "Warning")
+        for at_s in (6300.0, 12_600.0, 18_900.0, 25_204.0)
+    ]
+    result = a_result(pods=[a_pod("web-1", restarts=4, oom_kills=4)], events=events)
+    # 6300 s = 1:45:00, 25204 s = 7:00:04
+    assert "over its memory limit ×4, first at 1:45:00, then 3 more until 7:00:04" in " ".join(
+        lines_of(result, "restarts")
+    )
+    assert (
+        "1:45:00 to 7:00:04  shop/Deployment/web: 4 containers killed or failed,"
+        " over its memory limit" in " ".join(lines_of(result, "failures"))
+    )
+
+
+def _a_failing_service(times, period_s=100.0):
+    """Errors that begin so often, each for half a period; no endpoint in the middle of them."""
+    return [
+        an_event(10.0 + period_s * i + after_s, reason, "Service/shop/web")
+        for i in range(times)
+        for after_s, reason in (
+            (0.0, "RequestsFail"),
+            (period_s / 4, "NoEndpoints"),
+            (period_s / 2, "RequestsSucceed"),
+        )
+    ]
+
+
+def test_flapping_service_gets_one_line():
+    lines = lines_of(a_result(events=_a_failing_service(31)), "failures")
+    # the first at 10 s, the last over at 10 + 30 * 100 + 50 = 3060 s
+    assert lines[3:-2] == [
+        "0:00:10 to 0:51:00  shop/web: requests began to fail 31 times, no endpoint was ready 31"
+        " times"
+    ]
+    assert lines[-1] == "Back to normal at 0:51:00."
+
+
+def test_flapping_that_goes_on_says_so():
+    events = _a_failing_service(5)[:-1]
+    assert "not over at the end" in " ".join(lines_of(a_result(events=events), "failures"))
+
+
+def test_three_failures_are_told_one_by_one():
+    text = text_of(a_result(events=_a_failing_service(3)), "failures")
+    assert text.count("shop/web: requests begin to fail") == 3
+
+
+def test_success_is_told_only_after_errors():
+    events = [
+        an_event(5.0, "RequestsSucceed", "Service/shop/web"),
+        an_event(50.0, "RequestsFail", "Service/shop/web"),
+        an_event(90.0, "RequestsSucceed", "Service/shop/web"),
+    ]
+    lines = lines_of(a_result(events=events), "failures")
+    assert [line for line in lines if line.startswith("0:")] == [
+        "0:00:50  shop/web: requests begin to fail",
+        "0:01:30  shop/web: all requests are answered again",
+    ]
+
+
 def test_long_story_is_cut_in_the_middle():
     events = []
     for i in range(200):
@@ -197,8 +263,8 @@ def test_pod_that_waited_without_a_refusal_waited_for_its_turn():
 
 def test_restarts_say_who_and_why(shop):
     text = text_of(shop, "restarts")
-    assert "over its memory limit ×1" in text
-    assert "liveness probe failed ×1" in text
+    assert "over its memory limit ×1, at 0:00:40" in text
+    assert "liveness probe failed ×1, at 0:01:35" in text
     assert "Deployment/web" not in text
 
 
@@ -271,6 +337,112 @@ def test_empty_sections_are_left_out():
     assert list(report.sections(a_result())) == ["headline"]
 
 
+@pytest.mark.parametrize(
+    ("section", "rows", "says"),
+    [
+        # 12 of a kind; eight are shown, five of the nodes
+        (
+            "availability",
+            {
+                "workloads": [
+                    {"workload": f"Deployment/w{i}", "unavailable_s": 9.0} for i in range(12)
+                ]
+            },
+            "... and 4 more; see the workloads table",
+        ),
+        (
+            "availability",
+            {"services": [{"service": f"shop/s{i}"} for i in range(12)]},
+            "... and 4 more; see the services table",
+        ),
+        (
+            "pending",
+            {"pods": [a_pod(f"p-{i}", workload=f"Job/j{i}", wait_s=9.0) for i in range(12)]},
+            "... and 4 more; see the pods table",
+        ),
+        (
+            "restarts",
+            {"pods": [a_pod(f"p-{i}", workload=f"Job/j{i}", restarts=1) for i in range(12)]},
+            "... and 4 more; see the workloads table",
+        ),
+        (
+            "stranded",
+            {"nodes": [a_node(f"n-{i}", stranded_cpu_m=9.0) for i in range(12)]},
+            "... and 7 more; see the nodes table",
+        ),
+        (
+            "utilization",
+            {"nodes": [a_node(f"n-{i}", zone=f"z{i:02d}") for i in range(12)]},
+            "... and 4 more zones; see the nodes table",
+        ),
+        (
+            "cost",
+            {"nodes": [a_node(f"n-{i}", pool=f"p{i:02d}", cost_usd=1.0) for i in range(12)]},
+            "4 more, see nodes",
+        ),
+    ],
+)
+def test_cut_table_says_how_much_is_left_out_and_where_it_is(section, rows, says):
+    assert says in text_of(a_result(**rows), section)
+    assert says.replace("...", "") in a_result(**rows).report("md")
+
+
+def test_whole_table_says_nothing_about_more(shop):
+    assert "more; see" not in text_of(shop, "availability")
+
+
+def test_what_counts_after_the_warm_up_and_what_over_the_whole_run(shop):
+    text = " ".join(lines_of(shop, "headline"))
+    after, _, whole = text.partition("after 10m of warm-up;")
+    assert after.endswith("Averages, availability and requests count ")
+    for word in ("pending", "restarts", "OOM kills", "evictions", "cost"):
+        assert word in whole.partition("over the whole run")[0]
+
+
+def test_run_without_nodes_is_warned_of_first():
+    assert lines_of(a_result(), "headline")[2].startswith("Warning: there is no node at all")
+
+
+@pytest.mark.parametrize(("at", "late"), [("2h", True), ("119m", False), ("7200s", True)])
+def test_fault_after_the_end_is_warned_of(at, late):
+    result = a_result(nodes=[a_node("n")], scenario={"faults": [{"at": at, "node": "n"}]})
+    assert (f"faults[0] at {at} would come after the end" in text_of(result, "headline")) is late
+
+
+def test_odd_input_is_told_up_front_with_its_place():
+    info = an_info(warnings=tuple(f"web.yaml:{i}:5: odd" for i in range(7)))
+    lines = lines_of(a_result(info=info, nodes=[a_node("n")]), "headline")
+    assert lines[2] == "Warning: web.yaml:0:5: odd"
+    assert any(line.startswith("Warning: ... and 2 more") for line in lines)
+
+
+def test_waits_at_once_are_called_so():
+    pods = [a_pod(f"p-{i}", wait_s=0.01) for i in range(99)] + [a_pod("slow", wait_s=48.3)]
+    text = " ".join(lines_of(a_result(pods=pods), "pending"))
+    assert "Nearly all pods had a node at once; the longest wait was 48.3 s." in text
+
+
+def test_typical_pod_is_a_pod_that_there_is():
+    sizes = [(0, 0), (0, 0), (0, 0), (100, 8 * Gi), (500, Gi), (4000, Gi)]
+    pods = [
+        a_pod(f"p-{i}", node="n", cpu_request_m=cpu_m, memory_request_b=memory_b)
+        for i, (cpu_m, memory_b) in enumerate(sizes)
+    ]
+    # medians without those that request nothing: 500 m and 1 GiB
+    assert typical_pod(a_result(pods=pods).pods) == (500, Gi)
+
+
+def test_pods_without_cpu_limit_are_counted_and_no_limits_is_no_ratio():
+    pods = [a_pod("a", node="n"), a_pod("b", node="n", cpu_limit_m=0), a_pod("c", node="")]
+    nodes = [a_node("n", memory_limit_b=8 * Gi)]
+    row = lines_of(a_result(nodes=nodes, pods=pods), "overcommit")[3]
+    assert row.split() == ["cluster", "no", "limits", "0.50×", "2", "0"]
+
+
+def test_estimates_are_whole():
+    assert [values.about(x) for x in (27.96, 28.0, 0.0, NAN)] == ["≈28", "≈28", "0", "-"]
+
+
 def test_text_fits_a_screen(shop):
     lines = shop.report().splitlines()
     assert max(map(len, lines)) <= WIDTH
@@ -331,6 +503,27 @@ def test_terminal_gets_bad_values_in_red(monkeypatch):
     on_terminal([Section("Title", (grid,))], terminal)
     assert "\x1b[1;31mFAILED\x1b[0m" in terminal.getvalue()
     assert "mok\x1b" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_terminal_never_cuts_a_name_or_a_number(monkeypatch, columns):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    name, other = "a-namespace/Deployment/a-rather-long-name", "instance-type.24xlarge-of-old"
+    titles = (Column("workload"), Column("type"), Column("a long title", right=True), Column("why"))
+    grid = Grid(titles, ((name, other, "1,234,567.8", "for a reason " * 12),))
+    terminal = Terminal()
+    on_terminal([Section("Title", (grid,))], terminal)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert all(word in text for word in (name, other, "1,234,567.8"))
+    assert text.count("reason") == 12
+    # indent 2, three gaps of 2, numbers 11, and the last column is not below 24
+    widest = max(len(line.rstrip()) for line in text.splitlines())
+    assert widest <= max(columns, 2 + len(name) + len(other) + 11 + 24 + 3 * 2)
 
 
 def test_wide_words_are_wrapped_in_their_column():

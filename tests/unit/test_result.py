@@ -220,6 +220,29 @@ def test_load_of_something_else_says_what_it_is(tmp_path, manifest, message):
         Result.load(tmp_path)
 
 
+def test_misspelt_summary_name_is_answered_with_the_nearest():
+    summary = a_result().summary
+    with pytest.raises(KeyError, match=r"Did you mean 'restarts'\?"):
+        summary["restrats"]
+    with pytest.raises(KeyError, match="list summary"):
+        summary["x"]
+    assert summary.get("x") is None
+
+
+def test_story_of_an_unknown_pod_names_pods_that_there_are():
+    result = a_result(pods=[a_pod(f"web-{i}") for i in range(5)])
+    with pytest.raises(SimError, match=r"There are web-0, web-1, web-2 and 2 more\."):
+        result.story(pod="nope")
+    with pytest.raises(SimError, match="Did you mean 'web-4'"):
+        result.story(pod="wbe-4")
+
+
+def test_warnings_are_saved_and_loaded(tmp_path):
+    info = an_info(warnings=("web.yaml:5:3: odd",))
+    directory = a_result(info=info).save(tmp_path / "run", figures=False)
+    assert Result.load(directory).info == info
+
+
 def test_load_names_the_table_that_is_missing(tmp_path):
     directory = a_result().save(tmp_path / "run", figures=False)
     (directory / "events.parquet").unlink()
