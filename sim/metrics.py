@@ -1,8 +1,8 @@
 """Headline numbers from the tables of a result: DataFrames in, values out.
 
-Time averages, availability and cost of requests begin after the warm-up; counts (pods, restarts,
-evictions) and waits cover the whole run. A number that is not defined, such as the mean wait of
-no pods, is NaN.
+Time averages, availability and requests count after the warm-up; pods, waits, restarts, OOM kills,
+evictions and cost cover the whole run. A number that is not defined, such as the mean wait of no
+pods, is NaN.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ PODS = _table(
     ("deleted_s", "float", "deletionTimestamp"),
     ("finished_s", "float", "when it ended or its object was removed"),
     ("wait_s", "float", "creation to binding; to the end of the run for a pod still waiting"),
-    ("restarts", "int", "container restarts"),
-    ("oom_kills", "int", "containers killed for memory"),
+    ("restarts", "int", "container restarts over the whole run"),
+    ("oom_kills", "int", "containers killed for memory over the whole run"),
     ("cpu_used_m", "float", "mean CPU in use while it ran, after the warm-up"),
     ("memory_used_b", "float", "mean memory in use while it ran, after the warm-up"),
 )
@@ -79,7 +79,7 @@ NODES = _table(
     ("memory_b", "int", "allocatable"),
     ("max_pods", "int", "most pods it takes"),
     ("price_usd_per_hour", "float", "list price"),
-    ("cost_usd", "float", "price times its time in the run"),
+    ("cost_usd", "float", "price times its time in the run, warm-up included"),
     ("ready", "bool", "Ready at the end"),
     ("down_s", "float", "time out of order, after the warm-up"),
     ("pods", "int", "pods bound at the end"),
@@ -88,16 +88,16 @@ NODES = _table(
     ("cpu_limit_m", "int", "sum of limits of bound pods at the end"),
     ("memory_limit_b", "int", "the same for memory"),
     ("unlimited_pods", "int", "bound pods with a container without memory limit, at the end"),
-    ("utilization_cpu", "float", "used / allocatable, time average"),
-    ("utilization_memory", "float", "used / allocatable, time average"),
-    ("requested_cpu", "float", "requested / allocatable, time average"),
-    ("requested_memory", "float", "requested / allocatable, time average"),
+    ("utilization_cpu", "float", "used / allocatable, time average after the warm-up"),
+    ("utilization_memory", "float", "used / allocatable, time average after the warm-up"),
+    ("requested_cpu", "float", "requested / allocatable, time average after the warm-up"),
+    ("requested_memory", "float", "requested / allocatable, time average after the warm-up"),
     ("stranded_cpu_m", "float", "free CPU that no further pod of the mix could take, at the end"),
     ("stranded_memory_b", "float", "the same for memory"),
-    ("stranded_cpu", "float", "stranded / allocatable, time average"),
-    ("stranded_memory", "float", "stranded / allocatable, time average"),
+    ("stranded_cpu", "float", "stranded / allocatable, time average after the warm-up"),
+    ("stranded_memory", "float", "stranded / allocatable, time average after the warm-up"),
     ("fits_more", "float", "further pods of the mix that would still fit, at the end"),
-    ("oom_kills", "int", "containers killed for memory"),
+    ("oom_kills", "int", "containers killed for memory over the whole run"),
 )
 
 WORKLOADS = _table(
@@ -109,11 +109,11 @@ WORKLOADS = _table(
     ("minimum", "int", "fewest ready pods that count as available: wanted, or the budget's"),
     ("ready", "int", "ready pods at the end"),
     ("pods", "int", "pods made over the run"),
-    ("availability", "float", "share of time with at least `minimum` ready"),
-    ("unavailable_s", "float", "time with fewer"),
-    ("restarts", "int", "container restarts"),
-    ("oom_kills", "int", "containers killed for memory"),
-    ("pending_max", "int", "most pods waiting at once"),
+    ("availability", "float", "share of time with at least `minimum` ready, after the warm-up"),
+    ("unavailable_s", "float", "time with fewer, after the warm-up"),
+    ("restarts", "int", "container restarts over the whole run"),
+    ("oom_kills", "int", "containers killed for memory over the whole run"),
+    ("pending_max", "int", "most pods waiting at once, over the whole run"),
 )
 
 SERVICES = _table(
@@ -122,10 +122,10 @@ SERVICES = _table(
     ("service", "str", "'namespace/name'"),
     ("rps", "float", "requests per second sent"),
     ("requests_sent", "float", "requests sent after the warm-up"),
-    ("requests_failed", "float", "of these not answered"),
-    ("availability", "float", "answered / sent"),
-    ("error_s", "float", "time in which some request failed"),
-    ("outage_s", "float", "time in which no request was answered"),
+    ("requests_failed", "float", "of these not answered (after the warm-up)"),
+    ("availability", "float", "answered / sent, after the warm-up"),
+    ("error_s", "float", "time in which some request failed, after the warm-up"),
+    ("outage_s", "float", "time in which no request was answered, after the warm-up"),
     ("ready", "int", "endpoints ready at the end"),
 )
 
@@ -188,64 +188,99 @@ _WHOSE = ("workload", "namespace")
 SUMMARY = {
     row.name: row
     for row in (
-        SummaryName("utilization.cpu", "share", "used / allocatable, time average", _WHERE),
-        SummaryName("utilization.memory", "share", "used / allocatable, time average", _WHERE),
-        SummaryName("requested.cpu", "share", "requested / allocatable, time average", _WHERE),
-        SummaryName("requested.memory", "share", "requested / allocatable, time average", _WHERE),
-        SummaryName("requested.pods", "share", "bound pods / pod slots, time average", _WHERE),
+        SummaryName(
+            "utilization.cpu", "share", "used / allocatable, time average after the warm-up", _WHERE
+        ),
+        SummaryName(
+            "utilization.memory",
+            "share",
+            "used / allocatable, time average after the warm-up",
+            _WHERE,
+        ),
+        SummaryName(
+            "requested.cpu",
+            "share",
+            "requested / allocatable, time average after the warm-up",
+            _WHERE,
+        ),
+        SummaryName(
+            "requested.memory",
+            "share",
+            "requested / allocatable, time average after the warm-up",
+            _WHERE,
+        ),
+        SummaryName(
+            "requested.pods",
+            "share",
+            "bound pods / pod slots, time average after the warm-up",
+            _WHERE,
+        ),
         SummaryName(
             "stranded.cpu",
             "share",
-            "free but unusable for the bound mix of pods / allocatable, time average",
+            "free but useless to the bound mix of pods / allocatable,"
+            " time average after the warm-up",
             _WHERE,
         ),
-        SummaryName("stranded.memory", "share", "the same for memory", _WHERE),
+        SummaryName("stranded.memory", "share", "the same for memory, after the warm-up", _WHERE),
         SummaryName("overcommit.cpu", "ratio", "sum of limits / allocatable at the end", _WHERE),
-        SummaryName("overcommit.memory", "ratio", "the same for memory", _WHERE),
+        SummaryName("overcommit.memory", "ratio", "the same for memory at the end", _WHERE),
         SummaryName(
             "availability",
             "share",
-            "of a service: answered / sent; of a workload: share of time with enough ready",
+            "of a service: answered / sent; of a workload: share of time with enough ready;"
+            " after the warm-up",
             ("service", "workload"),
             needs_label=True,
         ),
         SummaryName(
             "unavailable.seconds",
             "s",
-            "time with fewer ready pods than the minimum",
+            "time with fewer ready pods than the minimum, after the warm-up",
             ("workload",),
             needs_label=True,
         ),
         SummaryName(
             "error.seconds",
             "s",
-            "time in which some request failed",
+            "time in which some request failed, after the warm-up",
             ("service",),
             needs_label=True,
         ),
         SummaryName(
             "outage.seconds",
             "s",
-            "time in which no request was answered",
+            "time in which no request was answered, after the warm-up",
             ("service",),
             needs_label=True,
         ),
-        SummaryName("pending.count", "pods", "most pods waiting for a node at once", _WHOSE),
+        SummaryName(
+            "pending.count", "pods", "most pods waiting for a node at once, whole run", _WHOSE
+        ),
         SummaryName("pending.end", "pods", "pods waiting for a node at the end", _WHOSE),
         SummaryName(
-            "pending.seconds", "s", "mean wait for a node, pods still waiting counted", _WHOSE
+            "pending.seconds",
+            "s",
+            "mean wait for a node, pods still waiting counted, whole run",
+            _WHOSE,
         ),
-        SummaryName("pending.seconds.p50", "s", "median wait for a node", _WHOSE),
-        SummaryName("pending.seconds.p95", "s", "95th percentile of the wait", _WHOSE),
-        SummaryName("pending.seconds.p99", "s", "99th percentile of the wait", _WHOSE),
-        SummaryName("pending.seconds.max", "s", "longest wait for a node", _WHOSE),
-        SummaryName("pods", "count", "pods that existed", _WHOSE),
+        SummaryName("pending.seconds.p50", "s", "median wait for a node, whole run", _WHOSE),
+        SummaryName("pending.seconds.p95", "s", "95th percentile of the wait, whole run", _WHOSE),
+        SummaryName("pending.seconds.p99", "s", "99th percentile of the wait, whole run", _WHOSE),
+        SummaryName("pending.seconds.max", "s", "longest wait for a node, whole run", _WHOSE),
+        SummaryName("pods", "count", "pods that existed, whole run", _WHOSE),
         SummaryName("pods.running", "count", "pods running at the end", _WHOSE),
         SummaryName("pods.perNode", "pods", "pods bound per node at the end", _WHERE),
-        SummaryName("restarts", "count", "container restarts", _WHOSE),
-        SummaryName("oomKills", "count", "containers killed for memory", (*_WHOSE, *_WHERE)),
-        SummaryName("evictions", "count", "pods deleted by taints or the kubelet", _WHOSE),
-        SummaryName("preemptions", "count", "pods that gave way to more important ones", _WHOSE),
-        SummaryName("cost", "USD", "nodes' list price over the run", _WHERE),
+        SummaryName("restarts", "count", "container restarts, whole run", _WHOSE),
+        SummaryName(
+            "oomKills", "count", "containers killed for memory, whole run", (*_WHOSE, *_WHERE)
+        ),
+        SummaryName(
+            "evictions", "count", "pods deleted by taints or the kubelet, whole run", _WHOSE
+        ),
+        SummaryName(
+            "preemptions", "count", "pods that gave way to more important ones, whole run", _WHOSE
+        ),
+        SummaryName("cost", "USD", "nodes' list price over the whole run", _WHERE),
     )
 }

@@ -310,3 +310,21 @@ def test_cluster_lies_between_its_zones(rows):
     values = [measure("utilization.cpu", {"zone": zone}, nodes=nodes) for zone in zones]
     whole = measure("utilization.cpu", nodes=nodes)
     assert min(values) - 1e-12 <= whole <= max(values) + 1e-12
+
+
+def test_each_summary_name_says_what_time_it_covers():
+    spans = ("after the warm-up", "whole run", "at the end")
+    for row in SUMMARY.values():
+        assert sum(span in row.meaning for span in spans) == 1, row.name
+
+
+@pytest.mark.parametrize(
+    ("names", "span"),
+    [
+        (("restarts", "oomKills", "evictions", "pending.count", "pods", "cost"), "whole run"),
+        (("utilization.cpu", "requested.memory", "availability"), "after the warm-up"),
+        (("overcommit.cpu", "pods.perNode", "pending.end"), "at the end"),
+    ],
+)
+def test_spans_are_those_of_the_names(names, span):
+    assert all(span in SUMMARY[name].meaning for name in names)
