@@ -40,6 +40,11 @@ PHASES = {
     "terminating": "#999999",
 }
 TICKS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
+# Dashes lie on a pale, broad line, so that both are seen where they are equal.
+LINES: dict[str, dict[str, Any]] = {
+    "used": {"ls": "-", "lw": 3.0, "alpha": 0.5},
+    "requested": {"ls": "--", "lw": 1.4, "zorder": 3},
+}
 RESOURCES = {"cpu": ("cpu_m", "CPU"), "memory": ("memory_b", "memory")}
 
 
@@ -52,12 +57,22 @@ class Plots:
     def utilization(
         self,
         by: Literal["zone", "cluster"] = "zone",
-        resource: Literal["cpu", "memory"] = "cpu",
+        resource: Literal["cpu", "memory", "both"] = "cpu",
         ax: Axes | None = None,
     ) -> Axes:
-        """Used (solid) and requested (dashed) share of allocatable over time."""
+        """Used (solid) and requested (dashed) share of allocatable over time.
+
+        With both resources memory comes below CPU, whose Axes are returned.
+        """
+        if str(by) == "pool":
+            raise SimError(
+                "by='pool': expected one of zone, cluster; pools have no samples over time, their"
+                " averages come from result.lookup('utilization.cpu', pool='...')"
+            )
         _check_choice("by", by, ("zone", "cluster"))
-        _check_choice("resource", resource, tuple(RESOURCES))
+        _check_choice("resource", resource, (*RESOURCES, "both"))
+        if resource == "both":
+            return self._both(by, ax)
         unit, word = RESOURCES[resource]
         samples = self._samples(by)
         ax = ax or _axes()
@@ -65,13 +80,26 @@ class Plots:
             allocatable = _series(samples, name, unit)
             allocatable = allocatable.where(allocatable > 0)
             kinds = unit.rpartition("_")
-            for kind, style in (("used", "-"), ("requested", "--")):
+            for kind, style in LINES.items():
                 values = _series(samples, name, f"{kinds[0]}_{kind}_{kinds[2]}") / allocatable
                 label = f"{by} {name}, {kind}" if name else kind
-                ax.plot(values.index, values * 100, style, color=colour, label=label, lw=1.8)
+                ax.plot(values.index, values * 100, color=colour, label=label, **style)
         ax.set_ylim(0, None)
-        _finish(ax, self.result, f"{word[0].upper()}{word[1:]} by {by}", "% of allocatable")
+        title = f"{word[0].upper()}{word[1:]}"
+        title += " by zone" if by == "zone" and samples["name"].nunique() > 1 else ""
+        _finish(ax, self.result, title, "% of allocatable")
         return ax
+
+    def _both(self, by: Literal["zone", "cluster"], ax: Axes | None) -> Axes:
+        if ax is not None:
+            raise SimError("resource='both' makes its own figure: leave out ax")
+        upper = _axes(height=7.6)
+        figure = upper.figure
+        upper.set_subplotspec(figure.add_gridspec(2, 1)[0])
+        lower = figure.add_subplot(212, sharex=upper)
+        lower.spines[["top", "right"]].set_visible(False)
+        self.utilization(by, "memory", ax=lower)
+        return self.utilization(by, "cpu", ax=upper)
 
     def requests(self, by: Literal["service", "total"] = "service", ax: Axes | None = None) -> Axes:
         """Requests answered and failed per second over time."""
@@ -144,12 +172,31 @@ def save_figures(result: Result, directory: Path) -> list[Path]:
     for name in FIGURES:
         if not _has(result, name):
             continue
-        axes = getattr(result.plot, name)()
+        both = name == "utilization" and _memory_varies_more(result)
+        axes: Any = (
+            result.plot.utilization(resource="both") if both else getattr(result.plot, name)()
+        )
         path = directory / f"{name}.png"
         axes.figure.savefig(path, dpi=120, metadata={"Software": None})
         plt.close(axes.figure)
         paths.append(path)
     return paths
+
+
+def _memory_varies_more(result: Result) -> bool:
+    """Whether the used share of memory of some zone moves further than any share of CPU."""
+    samples = result.timeline[result.timeline["scope"] == "zone"]
+    spread = {"cpu": 0.0, "memory": 0.0}
+    for name in samples["name"].unique():
+        for resource, used in (("cpu", "cpu_used_m"), ("memory", "memory_used_b")):
+            whole = _series(samples, name, RESOURCES[resource][0])
+            share = _series(samples, name, used) / whole.where(whole > 0)
+            spread[resource] = max(spread[resource], float(share.fillna(0).pipe(_range)))
+    return spread["memory"] > spread["cpu"]
+
+
+def _range(values: pd.Series[float]) -> float:
+    return float(values.max() - values.min()) if len(values) else 0.0
 
 
 def _has(result: Result, name: str) -> bool:

@@ -53,7 +53,66 @@ def test_utilization_of_memory_and_of_the_whole_cluster():
     timeline = [a_sample(0.0, "cluster", "", name, size * Gi) for name, size in metrics]
     ax = a_result(timeline=timeline).plot.utilization(by="cluster", resource="memory")
     assert line(ax, "used") == [25.0]
-    assert ax.get_title(loc="left") == "Memory by cluster: zone-failure"
+    assert ax.get_title(loc="left") == "Memory: zone-failure"
+
+
+def _shares(cpu, memory, zones=("a",)):
+    """Samples of used CPU and memory, as shares of 1000 m and 1 GiB."""
+    return [
+        a_sample(60.0 * i, "zone", zone, metric, value)
+        for zone in zones
+        for i, (c, m) in enumerate(zip(cpu, memory, strict=True))
+        for metric, value in (
+            ("cpu_used_m", 1000 * c),
+            ("cpu_requested_m", 500.0),
+            ("cpu_m", 1000.0),
+            ("memory_used_b", Gi * m),
+            ("memory_requested_b", Gi / 2),
+            ("memory_b", float(Gi)),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("zones", "title"),
+    [(("a",), "CPU: zone-failure"), (("a", "b"), "CPU by zone: zone-failure")],
+    ids=["one zone", "two zones"],
+)
+def test_title_speaks_of_zones_only_when_there_are_several(zones, title):
+    ax = a_result(timeline=_shares([0.1], [0.1], zones)).plot.utilization()
+    assert ax.get_title(loc="left") == title
+
+
+def test_both_resources_are_drawn_one_below_the_other():
+    ax = a_result(timeline=_shares([0.1, 0.2], [0.3, 0.9])).plot.utilization(resource="both")
+    upper, lower = ax.figure.axes
+    ax.figure.canvas.draw()
+    assert line(upper, "zone a, used") == pytest.approx([10.0, 20.0])
+    assert line(lower, "zone a, used") == pytest.approx([30.0, 90.0])
+    assert lower.get_position().y1 < upper.get_position().y0
+    with pytest.raises(SimError, match="leave out ax"):
+        a_result().plot.utilization(resource="both", ax=ax)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "panels"),
+    [([0.1, 0.2], [0.1, 0.9], 2), ([0.1, 0.9], [0.1, 0.2], 1)],
+    ids=["memory moves more", "CPU moves more"],
+)
+def test_saved_figure_has_memory_when_it_moves_more(cpu, memory, panels, tmp_path, monkeypatch):
+    made = []
+    close = plt.close
+    monkeypatch.setattr(plt, "close", lambda figure: made.append(figure) or close(figure))
+    plots.save_figures(a_result(timeline=_shares(cpu, memory)), tmp_path)
+    assert [len(figure.axes) for figure in made] == [panels]
+
+
+def test_requested_is_seen_where_it_equals_used():
+    ax = a_result(timeline=_shares([0.5, 0.5], [0.5, 0.5])).plot.utilization()
+    used, requested = ax.get_lines()
+    assert used.get_linewidth() > requested.get_linewidth()
+    assert requested.get_zorder() > used.get_zorder()
+    assert (used.get_alpha(), requested.get_alpha()) == (0.5, None)
 
 
 def test_requests_show_answered_and_failed():
@@ -121,7 +180,7 @@ def test_figures_draw_into_given_axes(shop):
 
 
 def test_a_wrong_choice_names_the_valid_ones(shop):
-    with pytest.raises(SimError, match="expected one of zone, cluster"):
+    with pytest.raises(SimError, match=r"expected one of zone, cluster; pools .* result\.lookup"):
         shop.plot.utilization(by="pool")
 
 
