@@ -88,7 +88,7 @@ class Clock:
 
 
 class WorkQueue:
-    """Keys without duplicates, handed to `handle` together, `delay_ms` after the first was added.
+    """Keys without duplicates, each handed to `handle` some time after it was first added.
 
     A key added while it is being handled is handled again later, as in client-go's work queue.
     """
@@ -100,22 +100,32 @@ class WorkQueue:
         self._lane = lane
         self._delay_ms = delay_ms
         self._handle = handle
-        self._keys: dict[Hashable, None] = {}
+        self._due_ms: dict[Hashable, int] = {}
+        self._batches: dict[int, list[Hashable]] = {}  # what is due at one instant, in order
 
-    def add(self, key: Hashable) -> None:
-        """Mark `key` dirty."""
-        if not self._keys:
-            self._clock.after(self._delay_ms, self._lane, self._drain)
-        self._keys[key] = None
+    def add(self, key: Hashable, delay_ms: int | None = None) -> None:
+        """Mark `key` dirty; it is handled `delay_ms` (the queue's own by default) from now."""
+        delay_ms = self._delay_ms if delay_ms is None else delay_ms
+        due_ms = self._clock.now_ms + delay_ms
+        known_ms = self._due_ms.get(key)
+        if known_ms is not None and known_ms <= due_ms:
+            return
+        self._due_ms[key] = due_ms
+        batch = self._batches.get(due_ms)
+        if batch is None:
+            batch = self._batches[due_ms] = []
+            self._clock.at(due_ms, self._lane, self._drain, due_ms)
+        batch.append(key)
 
     def add_at(self, key: Hashable, time_ms: int) -> None:
         """Mark `key` dirty at a later time."""
         self._clock.at(time_ms, self._lane, self.add, key)
 
-    def _drain(self) -> None:
-        keys, self._keys = self._keys, {}
-        for key in keys:
-            self._handle(key)
+    def _drain(self, due_ms: int) -> None:
+        for key in self._batches.pop(due_ms):
+            if self._due_ms.get(key) == due_ms:  # else it has been moved forward
+                del self._due_ms[key]
+                self._handle(key)
 
 
 class TokenBucket:

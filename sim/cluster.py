@@ -294,11 +294,17 @@ class Cluster:
         self._tell(Change.NODE_READY, node)
 
     def fail_node(self, node: int, *, containers_die: bool = True) -> None:
-        """The machine stops (or, with `containers_die` False, is cut off from the API)."""
-        table, now_ms = self.nodes, self.clock.now_ms
-        if not table.up[node] or table.cut_off[node]:
+        """The machine stops (or, with `containers_die` False, is cut off from the API).
+
+        Faults may overlap: each has to be ended by a `recover_node` of its own, and a machine that
+        stops while it is cut off has lost its containers all the same.
+        """
+        table = self.nodes
+        table.faults[node] += 1
+        if not table.up[node] or (table.cut_off[node] and not containers_die):
             return
-        table.down_since_ms[node] = now_ms
+        if not table.cut_off[node]:
+            table.down_since_ms[node] = self.clock.now_ms
         table.cut_off[node] = not containers_die
         table.up[node] = not containers_die
         self._record(Reason.NODE_DOWN if containers_die else Reason.NODE_CUT_OFF, Of.NODE, node)
@@ -308,9 +314,15 @@ class Cluster:
         self._tell(Change.NODE_DOWN, node)
 
     def recover_node(self, node: int) -> None:
-        """The machine works and is connected again; its kubelet decides about the pods."""
+        """One fault is over; with the last one the machine works and is connected again.
+
+        Its kubelet decides about the pods.
+        """
         table = self.nodes
-        if table.up[node] and not table.cut_off[node]:
+        if table.faults[node] == 0:
+            return
+        table.faults[node] -= 1
+        if table.faults[node]:
             return
         table.down_ms[node] += self.clock.now_ms - table.down_since_ms[node]
         table.down_since_ms[node] = NEVER

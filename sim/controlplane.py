@@ -141,6 +141,7 @@ class ControlPlane:
     ) -> None:
         self._cluster = cluster
         delays = {"Job": settings.job_sync_ms}
+        self._spec_delay_ms = 0 if settings.ideal else settings.sync_ms
         self._runs = {
             kind: ControllerRun(cluster, reconcile, settings, delays.get(kind, settings.sync_ms))
             for kind, reconcile in controllers
@@ -152,11 +153,12 @@ class ControlPlane:
         self._runs[kind].queue.add(key)
 
     def on_change(self, change: Change, object_id: int) -> None:
-        """Wake whoever owns what changed."""
+        """Wake whoever owns what changed; only events of pods are held back for a batch."""
         if change == Change.OBJECT:
             kind, key = self._cluster.changed_objects[object_id]
-        else:
-            owner = self._cluster.owners[self._cluster.pods.owner[object_id]]
-            kind, key = owner.kind, (owner.namespace, owner.name)
-        if kind in self._runs:
-            self._runs[kind].queue.add(key)
+            if kind in self._runs:
+                self._runs[kind].queue.add(key, self._spec_delay_ms)
+            return
+        owner = self._cluster.owners[self._cluster.pods.owner[object_id]]
+        if owner.kind in self._runs:
+            self._runs[owner.kind].queue.add((owner.namespace, owner.name))

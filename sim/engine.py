@@ -48,7 +48,6 @@ from sim.samples import Sampler
 from sim.scheduler import Scheduler
 from sim.tables import NEVER
 from sim.traffic import Traffic
-from sim.workloads import Service
 
 if TYPE_CHECKING:
     from simpy import Environment
@@ -105,12 +104,13 @@ class Simulation:
     # Doing things to it
 
     def at(self, at_ms: int, action: OutsideAction) -> None:
-        """Have `action` done at a moment."""
+        """Have `action` done at a moment; SimError when it names what does not exist."""
         self.clock.at(at_ms, Lane.FAULTS, self.do, action)
 
     def do(self, action: OutsideAction) -> None:
-        """Do it now."""
+        """Do it now; SimError when it names what does not exist."""
         cluster = self.cluster
+        _check(action, cluster)
         if isinstance(action, FailNodes):
             for node in action.nodes:
                 cluster.fail_node(node, containers_die=action.mode == "crash")
@@ -132,7 +132,9 @@ class Simulation:
         self.env.process(process(self))
 
     def run(self, *, progress: Progress | None = None) -> Result:
-        """Let time pass to the end, and look at the outcome."""
+        """Let time pass to the end, and look at the outcome; once."""
+        if self.clock.now_ms >= self.end_ms:
+            raise SimError("this simulation has run; make another one to run the scenario again")
         started = time.perf_counter()
         steps = PROGRESS_STEPS if progress else 1
         for step in range(1, steps + 1):
@@ -201,7 +203,7 @@ class Simulation:
         """Whether requests with a CPU cost are sent to its pods."""
         costly = {t.key for t in self.scenario.traffic if t.cpu_per_request_ms}
         return any(
-            f"{service.namespace}/{service.name}" in costly and _selects(service, template)
+            f"{service.namespace}/{service.name}" in costly and service.picks(template.pod)
             for service in self.scenario.manifests.services
         )
 
@@ -343,12 +345,31 @@ def run(
     `processes` are generator functions of the Simulation, run as SimPy processes beside ours
     (`yield simulation.env.timeout(60_000)` waits a minute); `actions` are done at their times.
     """
+    from sim.scenario import Scenario as Value
+
+    if not isinstance(scenario, Value):
+        raise SimError(f"got {scenario!r}; expected a Scenario, as sim.load(path) gives it")
     simulation = Simulation(scenario, seed=seed)
     for timed in actions:
         simulation.at(timed.at_ms, timed.action)
     for process in processes:
         simulation.process(process)
     return simulation.run(progress=progress)
+
+
+def _check(action: OutsideAction, cluster: Cluster) -> None:
+    if isinstance(action, FailNodes | RecoverNodes | CordonNodes):
+        for node in action.nodes:
+            if not 0 <= node < len(cluster.nodes):
+                raise SimError(
+                    f"there is no node {node}; ids go from 0 to {len(cluster.nodes) - 1}"
+                )
+    elif isinstance(action, ScaleDeployment):
+        if (action.namespace, action.name) not in cluster.deployments:
+            names = ", ".join(f"{ns}/{name}" for ns, name in cluster.deployments) or "none"
+            raise SimError(f"there is no Deployment {action.namespace}/{action.name}, only {names}")
+    elif isinstance(action, DeletePod) and not 0 <= action.pod < len(cluster.pods):
+        raise SimError(f"there is no pod {action.pod}; there are {len(cluster.pods)} pods so far")
 
 
 def shape_of(node: NodeManifest) -> NodeShape:
@@ -376,14 +397,6 @@ def question_of(scenario: Scenario) -> str:
     except OSError:
         return ""
     return first.removeprefix("#").strip() if first.startswith("#") else ""
-
-
-def _selects(service: Service, template: Template) -> bool:
-    return (
-        service.namespace == template.pod.namespace
-        and service.selector is not None
-        and service.selector.matches(template.pod.labels)
-    )
 
 
 def unmodelled(scenario: Scenario) -> dict[str, int]:

@@ -199,13 +199,13 @@ class Outcome:
     def _stranded(self, cpu_m: Ints, memory_b: Ints) -> Columns:
         sampler, size = self.sampler, len(self.cluster.nodes)
         now = [_padded(values, size) for values in sampler.last]
-        samples = np.maximum(_padded(sampler.samples, size), 1)
+        held_ms = np.maximum(_padded(sampler.held_ms, size), 1)
         return {
             "stranded_cpu_m": now[0],
             "stranded_memory_b": now[1],
-            "stranded_cpu": _padded(sampler.stranded_cpu_m, size) / samples / np.maximum(cpu_m, 1),
+            "stranded_cpu": _padded(sampler.stranded_cpu_m, size) / held_ms / np.maximum(cpu_m, 1),
             "stranded_memory": _padded(sampler.stranded_memory_b, size)
-            / samples
+            / held_ms
             / np.maximum(memory_b, 1),
             "fits_more": now[2],
         }

@@ -10,6 +10,7 @@ that were refused because of where other pods are.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 INITIAL_BACKOFF_S = 1
@@ -23,6 +24,7 @@ class Entry:
     """One pod in the queue; `place` changes each time it moves, so old heap items can be told."""
 
     pod: int
+    shape: Hashable  # pods of one shape get the same answers
     priority: int
     timestamp_ms: int
     attempts: int = 0
@@ -35,10 +37,8 @@ class SchedulingQueue:
 
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
-        self.unschedulable: dict[int, None] = {}
-        self.apart: dict[
-            int, None
-        ] = {}  # those of them that pods on other nodes were in the way of
+        self.unschedulable: dict[Hashable, dict[int, None]] = {}  # shape -> its pods
+        self.apart: set[Hashable] = set()  # shapes that pods on other nodes are in the way of
         self._active: list[tuple[int, int, int, int]] = []  # -priority, time, place, pod
         self._backoff: list[tuple[int, int, int, int, int]] = []  # expiry s, then as above
         self._places = 0
@@ -46,16 +46,16 @@ class SchedulingQueue:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def add(self, pod: int, priority: int, now_ms: int) -> None:
+    def add(self, pod: int, shape: Hashable, priority: int, now_ms: int) -> None:
         """A new pod."""
-        entry = self.entries[pod] = Entry(pod, priority, now_ms)
+        entry = self.entries[pod] = Entry(pod, shape, priority, now_ms)
         self._to_active(entry)
 
     def remove(self, pod: int) -> None:
         """The pod is gone, or has found its node."""
-        self.entries.pop(pod, None)
-        self.unschedulable.pop(pod, None)
-        self.apart.pop(pod, None)
+        entry = self.entries.pop(pod, None)
+        if entry is not None:
+            self._take_out(entry)
 
     def pop(self) -> Entry | None:
         """The pod to try now: the head of activeQ, or of backoffQ when activeQ is empty."""
@@ -73,35 +73,44 @@ class SchedulingQueue:
         """No node took it: it waits for a change; with `apart`, also for one of pods elsewhere."""
         entry.unschedulable_count += 1
         entry.timestamp_ms = now_ms
-        self.unschedulable[entry.pod] = None
+        self.unschedulable.setdefault(entry.shape, {})[entry.pod] = None
         if apart:
-            self.apart[entry.pod] = None
+            self.apart.add(entry.shape)
 
-    def something_changed(self, now_ms: int) -> bool:
-        """Move every unschedulable pod to activeQ or backoffQ; whether there was any."""
-        if not self.unschedulable:
-            return False
-        return self._wake(list(self.unschedulable), now_ms)
+    def wake(self, shape: Hashable, now_ms: int) -> None:
+        """Move the pod of a shape that has waited longest to activeQ or backoffQ.
 
-    def pod_came(self, now_ms: int) -> bool:
-        """Move those that pods on other nodes were in the way of; whether there was any."""
-        return bool(self.apart) and self._wake(list(self.apart), now_ms)
+        When it finds a node the next one is woken; when not, the others would not either.
+        """
+        pods = self.unschedulable.get(shape)
+        if pods:
+            self._wake([next(iter(pods))], now_ms)
 
     def flush_unschedulable(self, now_ms: int) -> bool:
         """Move the pods that have waited for more than five minutes; whether there was any."""
         late = [
             pod
-            for pod in self.unschedulable
+            for pods in self.unschedulable.values()
+            for pod in pods
             if now_ms - self.entries[pod].timestamp_ms > MAX_UNSCHEDULABLE_MS
         ]
-        return self._wake(late, now_ms)
+        self._wake(late, now_ms)
+        return bool(late)
 
-    def _wake(self, pods: list[int], now_ms: int) -> bool:
+    def _wake(self, pods: list[int], now_ms: int) -> None:
         for pod in pods:
-            del self.unschedulable[pod]
-            self.apart.pop(pod, None)
+            self._take_out(self.entries[pod])
             self._move(self.entries[pod], now_ms)
-        return bool(pods)
+
+    def _take_out(self, entry: Entry) -> None:
+        """No longer among the unschedulable, if it was."""
+        pods = self.unschedulable.get(entry.shape)
+        if pods is None:
+            return
+        pods.pop(entry.pod, None)
+        if not pods:
+            del self.unschedulable[entry.shape]
+            self.apart.discard(entry.shape)
 
     def _move(self, entry: Entry, now_ms: int) -> None:
         expiry_s = backoff_expiry_s(entry)

@@ -55,9 +55,11 @@ class Sampler:
         }
         self.stranded_cpu_m = np.zeros(0)  # sums over the samples after the warm-up, per node
         self.stranded_memory_b = np.zeros(0)
-        self.samples = np.zeros(0)  # samples after the warm-up that found the node, per node
+        self.held_ms = np.zeros(0)  # time after the warm-up that they cover, per node
         self.last: tuple[Floats, Floats, Floats] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self._seen = (-1, -1)
+        self._looked_ms = 0
+        self._found_mix = False
         self._sent: dict[str, tuple[int, float, float]] = {}
         cluster.clock.at(0, Lane.SAMPLES, self._sample)
 
@@ -97,7 +99,7 @@ class Sampler:
         on = pods.node[running]
         size = len(nodes)
         passed_ms = self._cluster.clock.now_ms - pods.cpu_since_ms[running]
-        memory_b = pods.memory_b[running] + pods.memory_b_per_h[running] * passed_ms // MS_PER_H
+        memory_b = pods.memory_b[running] + pods.memory_b_per_h[running] * (passed_ms / MS_PER_H)
         return {
             "cpu_m": nodes.allocatable[CPU_ROW, live],
             "memory_b": nodes.allocatable[MEMORY_ROW, live],
@@ -112,17 +114,21 @@ class Sampler:
         }
 
     def _strand(self) -> None:
-        cluster = self._cluster
+        """Hold what was stranded for the time since the last sample, then look again."""
+        cluster, now_ms = self._cluster, self._cluster.clock.now_ms
+        held_ms = now_ms - max(self._looked_ms, self._warm_up_ms)
+        if held_ms > 0 and self._found_mix:
+            self.stranded_cpu_m = _added(self.stranded_cpu_m, self.last[0] * held_ms)
+            self.stranded_memory_b = _added(self.stranded_memory_b, self.last[1] * held_ms)
+            here = (cluster.nodes.exists[: len(cluster.nodes)] * held_ms).astype(np.float64)
+            self.held_ms = _added(self.held_ms, here)
+        self._looked_ms = now_ms
         seen = (len(cluster.pods_log), len(cluster.nodes_log))
         if seen != self._seen:
             self._seen = seen
-            self.last = stranded_now(cluster)
-        if cluster.clock.now_ms < self._warm_up_ms:
-            return
-        self.stranded_cpu_m = _added(self.stranded_cpu_m, self.last[0])
-        self.stranded_memory_b = _added(self.stranded_memory_b, self.last[1])
-        here = self._cluster.nodes.exists[: len(self._cluster.nodes)].astype(np.float64)
-        self.samples = _added(self.samples, here)
+            mix = mix_of(cluster)
+            self._found_mix = bool(mix)
+            self.last = stranded_now(cluster, mix)
 
     # Pods and requests
 
@@ -154,17 +160,26 @@ class Sampler:
             self._put("service", flow.name, "ready", len(flow.endpoints))
 
 
-def stranded_now(cluster: Cluster) -> tuple[Floats, Floats, Floats]:
-    """Stranded CPU, memory and how many more pods fit, per node, for the mix of bound pods."""
-    nodes, pods = cluster.nodes, cluster.pods
+Mix = dict[tuple[int, int], int]  # (cpu_m, memory_b) of a pod -> bound pods of that size
+
+
+def mix_of(cluster: Cluster) -> Mix:
+    """The bound pods by size; one that requests nothing says nothing about room and is left out."""
+    pods = cluster.pods
     bound = (pods.node[: len(pods)] != UNBOUND) & (pods.ended_ms[: len(pods)] == NEVER)
     templates, counts = np.unique(pods.template[: len(pods)][bound], return_counts=True)
-    mix: dict[tuple[int, int], int] = {}
+    mix: Mix = {}
     for template_id, count in zip(templates.tolist(), counts.tolist(), strict=True):
         template = cluster.templates[template_id]
-        shape = (template.cpu_m, template.memory_b)
-        if any(shape):  # a pod that requests nothing fits everywhere and says nothing about room
-            mix[shape] = mix.get(shape, 0) + count
+        size = (template.cpu_m, template.memory_b)
+        if any(size):
+            mix[size] = mix.get(size, 0) + count
+    return mix
+
+
+def stranded_now(cluster: Cluster, mix: Mix) -> tuple[Floats, Floats, Floats]:
+    """Stranded CPU, memory and how many more pods of the mix fit, per node; 0 without a mix."""
+    nodes = cluster.nodes
     size = len(nodes)
     free = nodes.allocatable[:, :size] - nodes.requested[:, :size]
     if not mix:

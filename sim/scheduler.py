@@ -87,27 +87,36 @@ class Scheduler:
         self._latency_ms = latency_ms
         self._awake = False
         self._flush_due = False
+        self._changed = False  # something that may have made room, since the last look
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
         self._last_message: dict[int, str] = {}
         self._nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
         cluster.watch(self.on_change, [Change.POD_CREATED, Change.POD_BOUND, *WAKING])
 
     def on_change(self, change: Change, object_id: int) -> None:
-        """Take in new pods; wake the waiting ones when something may have made room."""
+        """Take in new pods; look for room for the waiting ones when some may have come."""
         if change == Change.POD_CREATED:
-            template = self.cluster.pod_template(object_id)
-            spec = template.pod.spec
-            if spec.scheduler_name in self.profiles and not spec.scheduling_gates:
-                priority = template.pod.spec.priority
-                self.queue.add(object_id, priority, self.cluster.clock.now_ms)
-                self._wake()
+            self._take_in(object_id)
         elif change == Change.POD_BOUND:
             self._forget(object_id)
-            if self.queue.pod_came(self.cluster.clock.now_ms):
+            if self.queue.apart:
                 self._wake()
         elif change == Change.POD_REMOVED and self.cluster.pods.node[object_id] == UNBOUND:
             self._forget(object_id)
-        elif change in WAKING and self.queue.something_changed(self.cluster.clock.now_ms):
+        elif self.queue.unschedulable:
+            self._changed = True
+            self._wake()
+
+    def _take_in(self, pod: int) -> None:
+        """A pod that names its node has it; others wait here, unless they are gated."""
+        template = self.cluster.pod_template(pod)
+        spec = template.pod.spec
+        node = self.cluster.nodes.by_name.get(spec.node_name)
+        if node is not None:
+            self.cluster.bind(pod, node)
+        elif spec.scheduler_name in self.profiles and not spec.scheduling_gates:
+            shape = (spec.scheduler_name, template.shape)
+            self.queue.add(pod, shape, spec.priority, self.cluster.clock.now_ms)
             self._wake()
 
     def schedule_one(self, entry: Entry) -> Bind | Unschedulable:
@@ -162,12 +171,27 @@ class Scheduler:
     def _run(self) -> None:
         """Try pods until none can be taken."""
         self._awake = False
+        self._look_for_room()
         while (entry := self.queue.pop()) is not None:
             outcome = self.schedule_one(entry)
             if isinstance(outcome, Bind):
                 self._bind(outcome)
+                self.queue.wake(entry.shape, self.cluster.clock.now_ms)
             else:
                 self._wait(entry, outcome)
+
+    def _look_for_room(self) -> None:
+        """Wake the shapes that some node takes now.
+
+        Upstream tries every waiting pod after most changes. Where no node takes its shape that
+        ends as it began, so those are left alone.
+        """
+        shapes = list(self.queue.unschedulable if self._changed else self.queue.apart)
+        self._changed = False
+        for shape in shapes:
+            pod = next(iter(self.queue.unschedulable[shape]))
+            if (self.ask(pod, self.cluster.pod_template(pod)).total != INFEASIBLE).any():
+                self.queue.wake(shape, self.cluster.clock.now_ms)
 
     def _bind(self, outcome: Bind) -> None:
         self._note(outcome.pod, outcome.node, outcome.feasible, outcome.ties, outcome.score)

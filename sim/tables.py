@@ -82,6 +82,7 @@ class NodeTable(_Columns):
     exists: Bools
     up: Bools  # the machine runs; the API learns of a failure later
     cut_off: Bools  # it runs but the control plane does not hear of it
+    faults: Ints  # faults that have not ended; it works while there is none
     ready: Ints8
     unschedulable: Bools
     taint_set: Ints32
@@ -104,6 +105,7 @@ class NodeTable(_Columns):
         "exists": (np.bool_, False),
         "up": (np.bool_, False),
         "cut_off": (np.bool_, False),
+        "faults": (np.int64, 0),
         "ready": (np.int8, NodeReady.TRUE),
         "unschedulable": (np.bool_, False),
         "taint_set": (np.int32, 0),

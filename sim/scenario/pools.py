@@ -39,6 +39,8 @@ class Pool:
             "kubernetes.io/hostname": self.node_name(index),
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": self.arch,
+            "beta.kubernetes.io/os": "linux",  # still kept beside the new ones by node lifecycle
+            "beta.kubernetes.io/arch": self.arch,
             "node.kubernetes.io/instance-type": self.shape.instance_type,
             "topology.kubernetes.io/zone": self.zone_of(index),
             "topology.kubernetes.io/region": self.region,

@@ -198,7 +198,8 @@ class AnyHistory(RuleBasedStateMachine):
         if not hasattr(self, "cluster"):
             return
         for node in range(NODES):
-            self.cluster.recover_node(node)
+            while self.cluster.nodes.faults[node]:
+                self.cluster.recover_node(node)
         clock, pods = self.cluster.clock, self.cluster.pods
         deleted = [pod for pod in range(len(pods)) if pods.deleting_ms[pod] != NEVER]
         clock.run(clock.now_ms + QUIET_MS)

@@ -80,13 +80,13 @@ def test_a_process_that_waits_for_half_a_millisecond_is_told_to_round():
 # --- work queues
 
 
-def test_keys_added_together_are_handled_once_after_the_delay_of_the_first():
+def test_a_key_is_handled_once_after_the_delay_since_it_was_first_added():
     clock, log = Clock(), []
     queue = WorkQueue(clock, Lane.CONTROLLERS, 20, lambda key: log.append((clock.now_ms, key)))
     for time_ms, key in [(0, "a"), (5, "b"), (10, "a"), (30, "a")]:
         clock.at(time_ms, Lane.API, queue.add, key)
     clock.run(100)
-    assert log == [(20, "a"), (20, "b"), (50, "a")]
+    assert log == [(20, "a"), (25, "b"), (50, "a")]
 
 
 def test_a_key_added_while_it_is_handled_is_handled_again():
@@ -101,6 +101,16 @@ def test_a_key_added_while_it_is_handled_is_handled_again():
     queue.add("a")
     clock.run(100)
     assert log == [20, 40, 60]
+
+
+def test_an_urgent_key_is_moved_forward():
+    clock, log = Clock(), []
+    queue = WorkQueue(clock, Lane.CONTROLLERS, 1_000, lambda key: log.append(clock.now_ms))
+    queue.add("a")
+    queue.add("a", 20)
+    queue.add("a")
+    clock.run(2_000)
+    assert log == [20]
 
 
 def test_a_key_can_be_added_for_later():

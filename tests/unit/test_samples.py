@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sim.samples import Sampler, stranded_now
+from sim.samples import Sampler, mix_of, stranded_now
 from sim.tables import Phase
 from sim.testing import GIB, a_cluster, a_node, a_pod, bound, put_node
 from sim.traffic import Traffic
@@ -92,16 +92,16 @@ def test_warm_up_is_in_the_timeline_but_not_in_the_averages():
     sampler, _ = a_sampler(cluster, warm_up_ms=2_000)
     cluster.clock.run(4_001)
     assert len(values(sampler, "pods")) == 5  # 0 to 4 s
-    assert sampler.samples.tolist()[0] == 3  # 2, 3 and 4 s
+    assert sampler.held_ms.tolist()[0] == 2_000  # from 2 s to the sample at 4 s
 
 
-def test_a_node_that_joins_is_averaged_over_the_samples_that_found_it():
+def test_a_node_that_joins_is_averaged_over_its_own_time():
     cluster = a_cluster([a_node()], [bound(POD, 0)])
     sampler, _ = a_sampler(cluster)
     cluster.clock.run(2_500)
     put_node(cluster, a_node())
     cluster.clock.run(4_500)
-    assert sampler.samples.tolist() == [5, 2]
+    assert sampler.held_ms.tolist() == [4_000, 2_000]  # found by the samples at 3 and 4 s
 
 
 def test_stranded_is_worked_out_again_when_a_pod_comes():
@@ -124,7 +124,7 @@ def test_the_mix_is_that_of_bound_pods_that_have_not_ended_and_ask_for_something
     small, nothing = a_pod(cpu_m=100), a_pod()
     cluster = a_cluster([a_node()], [bound(POD, 0), bound(small, 0), bound(nothing, 0), small])
     cluster.end_pod(1, Phase.SUCCEEDED, 13)
-    cpu_m, _, fits = stranded_now(cluster)
+    cpu_m, _, fits = stranded_now(cluster, mix_of(cluster))
     # Only pods of 1,500 m: 2,500 m are free, one fits.
     assert (cpu_m.tolist(), fits.tolist()) == ([1_000], [1])
 

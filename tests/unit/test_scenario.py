@@ -354,6 +354,8 @@ def test_nodes_carry_the_well_known_labels_and_the_pools_own():
         "kubernetes.io/hostname": "p-0",
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "arm64",
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": "arm64",
         "node.kubernetes.io/instance-type": "c6g.large",
         "topology.kubernetes.io/zone": "z",
         "topology.kubernetes.io/region": "r",

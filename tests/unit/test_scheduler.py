@@ -87,16 +87,27 @@ def test_an_empty_cluster_says_so():
 
 
 def test_the_same_message_is_recorded_once():
+    """A pod that still fits nowhere is not tried before five minutes are over."""
     cluster, _ = started([a_node(cpu_m=100)])
     placed(cluster, a_pod(cpu_m=200))
     put_node(cluster, a_node(cpu_m=100, name="second"))
     cluster.clock.run(2_000)
     cluster.set_taints(0, (Taint("x", "PreferNoSchedule"),))
-    cluster.clock.run(4_000)
+    cluster.clock.run(299_000)
+    assert messages(cluster) == ["0/1 nodes are available: 1 Insufficient cpu."]
+    cluster.clock.run(1_000_000)
     assert messages(cluster) == [
         "0/1 nodes are available: 1 Insufficient cpu.",
         "0/2 nodes are available: 2 Insufficient cpu.",
     ]
+
+
+def test_room_for_many_is_taken_at_once_by_all_that_wait():
+    cluster, _ = started([a_node(cpu_m=100)])
+    assert placed(cluster, *[a_pod(cpu_m=200)] * 5) == [UNBOUND] * 5
+    put_node(cluster, a_node(cpu_m=900))
+    cluster.clock.run(cluster.clock.now_ms + 1_000)
+    assert cluster.pods.node[:5].tolist() == [1, 1, 1, 1, UNBOUND]
 
 
 @pytest.mark.parametrize("event", ["node added", "pod ended", "pod removed", "uncordoned"])
