@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -231,15 +230,12 @@ def _simulate(scenario: Scenario, seed: int | None, *, show: bool) -> Result:
     simulation = Simulation(scenario, seed=seed)
     try:
         with _progress(scenario.name, show and sys.stderr.isatty()) as progress:
-            result = simulation.run(progress=progress)
+            return simulation.run(progress=progress)
     except KeyboardInterrupt:
         now, end = (format_duration_ms(ms) for ms in (simulation.clock.now_ms, simulation.end_ms))
         raise KeyboardInterrupt(
             f"Stopped at {now} of {end} of virtual time; nothing was written."
         ) from None
-    warnings = tuple(map(str, scenario.manifests.warnings))
-    result.info = replace(result.info, warnings=warnings)
-    return result
 
 
 @contextmanager

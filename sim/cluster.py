@@ -198,7 +198,6 @@ class Cluster:
         self.pod_counts = PodCounts(self.nodes, self.pods, self.templates)
         self.pods_log = array("i")  # nodes whose pods changed, in order
         self.nodes_log = array("i")  # nodes whose own properties changed, in order
-        self.pending_max = 0
         self._pending = 0
         self._names: dict[int, str] = {}
         self._template_ids: dict[str, int] = {}
@@ -384,7 +383,6 @@ class Cluster:
         if name is not None:
             self._names[pod] = name
         self._pending += 1
-        self.pending_max = max(self.pending_max, self._pending)
         self._tell(Change.POD_CREATED, pod)
         return pod
 

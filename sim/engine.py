@@ -61,6 +61,7 @@ Progress = Callable[[int, int], None]  # now_ms, end_ms
 
 SCHEDULER_LATENCY_MS = 10  # watch delay before the scheduler sees a pod; measured median of bind 20
 PROGRESS_STEPS = 100
+SAMPLED_FROM = 100  # nodes; minFeasibleNodesToFind in pkg/scheduler/schedule_one.go
 LIBRARIES = ("numpy", "pandas", "simpy", "duckdb")
 
 
@@ -78,7 +79,6 @@ class Simulation:
         self.end_ms = scenario.run.duration_ms
         self.streams = Streams(self.seed)
         self.cluster = Cluster(Clock(), Recorder())
-        self._notes: list[str] = []
         self._build_actors()
         self._add_nodes()
         self._add_objects()
@@ -264,10 +264,7 @@ class Simulation:
     def _add_pod(self, manifest: PodManifest) -> None:
         cluster = self.cluster
         owner = cluster.owner("Pod", manifest.namespace, manifest.name)
-        pod = cluster.create_pod(cluster.template(manifest.template), owner, manifest.name)
-        node = cluster.nodes.by_name.get(manifest.node_name)
-        if node is not None:
-            cluster.bind(pod, node)
+        cluster.create_pod(cluster.template(manifest.template), owner, manifest.name)
 
     def _add_arrivals(self) -> None:
         self.arrivals = [
@@ -326,7 +323,8 @@ class Simulation:
             question=question_of(scenario),
             versions={"strandline": sim.__version__, **_versions()},
             unmodelled=unmodelled(scenario),
-            notes=tuple(self._notes),
+            notes=notes_of(scenario, len(self.cluster.nodes)),
+            warnings=tuple(map(str, scenario.manifests.warnings)),
             engine_events=self.clock.calls,
             wall_s=wall_s,
         )
@@ -370,6 +368,22 @@ def _check(action: OutsideAction, cluster: Cluster) -> None:
             raise SimError(f"there is no Deployment {action.namespace}/{action.name}, only {names}")
     elif isinstance(action, DeletePod) and not 0 <= action.pod < len(cluster.pods):
         raise SimError(f"there is no pod {action.pod}; there are {len(cluster.pods)} pods so far")
+
+
+def notes_of(scenario: Scenario, nodes: int) -> tuple[str, ...]:
+    """Modelling choices in force that move results."""
+    notes = [
+        "A container whose use the scenario does not give uses what it requests; one that serves"
+        " requests with cpuPerRequest uses CPU for these alone."
+    ]
+    if nodes >= SAMPLED_FROM:
+        notes.append(
+            f"The scheduler looks at all {nodes} nodes for each pod; kube-scheduler looks at a part"
+            f" of them from {SAMPLED_FROM} nodes on (percentageOfNodesToScore)."
+        )
+    if scenario.control_plane.ideal:
+        notes.append("The control plane has no delays and no rate limits (controlPlane.ideal).")
+    return tuple(notes)
 
 
 def shape_of(node: NodeManifest) -> NodeShape:

@@ -26,7 +26,6 @@ class Reason(IntEnum):
 
     SCHEDULED = 0
     FAILED_SCHEDULING = 1
-    SUCCESSFUL_CREATE = 2
     SUCCESSFUL_DELETE = 3
     STARTED = 4
     READY = 5
@@ -54,19 +53,16 @@ class Reason(IntEnum):
     SCALED = 27
     RESTARTED = 28
     NO_ENDPOINTS = 29
-    REMOVED = 30
     NODE_UNSCHEDULABLE = 31
     NODE_SCHEDULABLE = 32
     ERRORS_BEGIN = 33
     ERRORS_END = 34
-    NODE_REJECTED = 35
 
 
 # reason -> (type, Kubernetes' name, message); {arg} is the argument: a number, node or text.
 WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.SCHEDULED: ("Normal", "Scheduled", "Successfully assigned {object} to {node}"),
     Reason.FAILED_SCHEDULING: ("Warning", "FailedScheduling", "{text}"),
-    Reason.SUCCESSFUL_CREATE: ("Normal", "SuccessfulCreate", "Created pod of {text}"),
     Reason.SUCCESSFUL_DELETE: ("Normal", "SuccessfulDelete", "Deleted pod: {object}"),
     Reason.STARTED: ("Normal", "Started", "Started containers"),
     Reason.READY: ("Normal", "Ready", "Pod became ready"),
@@ -102,12 +98,10 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.SCALED: ("Normal", "ScalingReplicaSet", "Scaled to {number}"),
     Reason.RESTARTED: ("Normal", "Restarted", "Containers restarted (restart {number})"),
     Reason.NO_ENDPOINTS: ("Warning", "NoEndpoints", "No ready endpoints"),
-    Reason.REMOVED: ("Normal", "Removed", "Pod object removed"),
     Reason.NODE_UNSCHEDULABLE: ("Normal", "NodeNotSchedulable", "Node was cordoned"),
     Reason.NODE_SCHEDULABLE: ("Normal", "NodeSchedulable", "Node was uncordoned"),
     Reason.ERRORS_BEGIN: ("Warning", "RequestsFail", "Requests begin to fail"),
     Reason.ERRORS_END: ("Normal", "RequestsSucceed", "All requests are answered again"),
-    Reason.NODE_REJECTED: ("Warning", "{text}", "The kubelet refused the pod: {text}"),
 }
 
 

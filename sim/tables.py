@@ -1,6 +1,6 @@
 """The state of a cluster as columns: a node or a pod is an integer id, a property one array.
 
-Only `sim.cluster.Cluster` writes to these tables. About 120 bytes a pod, against 400 as objects.
+Only `sim.cluster.Cluster` writes to these tables. About 150 bytes a pod, against 400 as objects.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ NEVER = -1  # a time that has not come
 UNBOUND = -1  # the node of a pod without one
 ABSENT = -1  # the value id of a label that a node does not carry
 
-CPU_ROW, MEMORY_ROW, EPHEMERAL_ROW = 0, 1, 2  # rows of the resource arrays
+CPU_ROW, MEMORY_ROW = 0, 1  # rows of the resource arrays
 
 
 class Phase(IntEnum):
-    """Pod phases of the API; Removed: the object is gone."""
+    """Pod phases of the API."""
 
     PENDING = 0
     RUNNING = 1
@@ -271,7 +271,6 @@ class PodTable(_Columns):
     cpu_m_ms: Ints
     memory_b: Ints
     memory_b_per_h: Ints
-    memory_since_ms: Ints
     memory_b_s: Floats
     used_ms: Ints
 
@@ -302,7 +301,6 @@ class PodTable(_Columns):
         "cpu_m_ms": (np.int64, 0),
         "memory_b": (np.int64, 0),
         "memory_b_per_h": (np.int64, 0),
-        "memory_since_ms": (np.int64, NEVER),
         "memory_b_s": (np.float64, 0.0),
         "used_ms": (np.int64, 0),
     }
