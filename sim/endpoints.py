@@ -1,8 +1,10 @@
 """EndpointSlices: which pods of a Service clients are sent to, as far as clients know.
 
 A pod is a ready endpoint while it is Ready and not being deleted (staging/src/k8s.io/endpointslice,
-v1.34.1). A change reaches the slice after the controller's sync and the clients after kube-proxy's:
-until then requests still go to the old set, which is what an outage costs.
+v1.34.1). While a Service has none, kube-proxy sends requests to its pods that are Ready and being
+deleted (pkg/proxy/topology.go, v1.34.1). A change reaches the slice after the controller's sync and
+the clients after kube-proxy's: until then requests still go to the old set, which is what an outage
+costs.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 SYNC_MS = 18  # median delay from a Ready change to the slice, measured on a real control plane
 PROXY_MS = (100, 1_500)  # kube-proxy waits at least 1 s between syncs; a modelling choice
+ENDED = int(Phase.SUCCEEDED)  # a plain number: members of an enum are slow to look up
 RELEVANT = (Change.POD_READY, Change.POD_DELETING, Change.POD_ENDED, Change.POD_REMOVED)
 
 ServiceKey = tuple[str, str]
@@ -30,7 +33,8 @@ ServiceKey = tuple[str, str]
 @dataclass(slots=True)
 class _Slice:
     service: Service
-    members: dict[int, None] = field(default_factory=dict)  # its pods whose objects exist
+    ready: dict[int, None] = field(default_factory=dict)
+    terminating: dict[int, None] = field(default_factory=dict)  # Ready and being deleted
     version: int = 0  # of the slice
     seen: int = 0  # the newest version that has reached the clients
 
@@ -38,7 +42,7 @@ class _Slice:
 class Endpoints:
     """The endpoints of the Services that somebody sends requests to.
 
-    `publish(key, pods)` is called when clients begin to see another set of ready endpoints.
+    `publish(key, pods)` is called when clients begin to send requests to another set of pods.
     """
 
     def __init__(
@@ -67,27 +71,31 @@ class Endpoints:
 
     def on_change(self, change: Change, object_id: int) -> None:
         """Note which Services a pod's change concerns."""
-        if change == Change.POD_CREATED:
-            for key in self._services_of(object_id):
-                self._slices[key].members[object_id] = None
-        else:
-            for key in self._services_of(object_id):
-                if change == Change.POD_REMOVED:
-                    self._slices[key].members.pop(object_id, None)
+        for key in self._services_of(object_id):
+            self._place(self._slices[key], object_id)
+            if change != Change.POD_CREATED:
                 self._queue.add(key)
 
-    def ready(self, key: ServiceKey) -> tuple[int, ...]:
-        """Pods of the Service that are ready endpoints now, oldest first."""
-        pods, entry = self._cluster.pods, self._slices[key]
-        return tuple(
-            pod
-            for pod in entry.members
-            if pods.phase[pod] < Phase.SUCCEEDED
-            and (
-                entry.service.publish_not_ready
-                or (pods.ready[pod] and pods.deleting_ms[pod] == NEVER)
-            )
-        )
+    def usable(self, key: ServiceKey) -> tuple[int, ...]:
+        """Pods that requests to the Service go to as of now, oldest first.
+
+        Its ready endpoints; without any, those that still serve while they are being deleted.
+        """
+        entry = self._slices[key]
+        return tuple(sorted(entry.ready or entry.terminating))
+
+    def _place(self, entry: _Slice, pod: int) -> None:
+        """Put the pod among the ready or the terminating endpoints, or take it off both."""
+        pods = self._cluster.pods
+        entry.ready.pop(pod, None)
+        entry.terminating.pop(pod, None)
+        if not pods.exists.item(pod) or pods.phase.item(pod) >= ENDED:
+            return
+        if entry.service.publish_not_ready:
+            entry.ready[pod] = None
+        elif pods.ready.item(pod):
+            kept = pods.deleting_ms.item(pod) == NEVER
+            (entry.ready if kept else entry.terminating)[pod] = None
 
     def _services_of(self, pod: int) -> tuple[ServiceKey, ...]:
         template = self._cluster.pod_template(pod)
@@ -97,14 +105,7 @@ class Endpoints:
         return keys
 
     def _selecting(self, template: Template) -> tuple[ServiceKey, ...]:
-        pod = template.pod
-        return tuple(
-            key
-            for key, entry in self._slices.items()
-            if key[0] == pod.namespace
-            and entry.service.selector is not None
-            and entry.service.selector.matches(pod.labels)
-        )
+        return tuple(k for k, entry in self._slices.items() if entry.service.picks(template.pod))
 
     def _sync(self, key: object) -> None:
         assert isinstance(key, tuple)
@@ -113,7 +114,7 @@ class Endpoints:
         delay_ms = 0
         if not self._ideal:
             delay_ms = int(self._streams(f"endpoints/{'/'.join(key)}").integers(*PROXY_MS))
-        args = (key, self.ready(key), entry.version)
+        args = (key, self.usable(key), entry.version)
         self._cluster.clock.after(delay_ms, Lane.ENDPOINTS, self._reach_clients, *args)
 
     def _reach_clients(self, key: ServiceKey, pods: tuple[int, ...], version: int) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sim.labels import Selector
     from sim.tables import NodeTable, PodTable
 
+_Label = tuple[str, str, str]  # namespace, key, value
+
 
 class Counts:
     """One selector's numbers: `per_node`, and `version`, which moves whenever one of them does."""
@@ -38,31 +40,38 @@ class Counts:
 
 
 class PodCounts:
-    """The columns of one cluster."""
+    """The columns of one cluster.
+
+    Columns and templates are found by a label: a selector that requires `app=web` is kept under
+    that label, where only templates with the label look for it, and it only looks at those.
+    """
 
     def __init__(self, nodes: NodeTable, pods: PodTable, templates: list[Template]) -> None:
         self._nodes = nodes
         self._pods = pods
         self._templates = templates
         self._columns: dict[tuple[str, Selector], Counts] = {}
-        self._of_template: dict[int, list[Counts]] = {}
+        self._columns_by_label: dict[_Label, list[Counts]] = {}
+        self._templates_by_label: dict[_Label, list[Template]] = {}
+        self._picking: list[list[Counts]] = []  # by template, for those taken in
+        self._held: list[dict[int, int]] = []  # by template: node -> pods that count there
 
     def of(self, namespace: str, selector: Selector) -> Counts:
         """The numbers of a selector, at least one per node; counted afresh when it is new."""
         key = (namespace, selector)
         counts = self._columns.get(key)
         if counts is None:
-            counts = self._columns[key] = Counts(namespace, selector, np.empty(0, np.int32))
-            counts.per_node = self._derive(counts)
-            self._of_template.clear()
+            counts = self._columns[key] = self._new_column(namespace, selector)
         _reach(counts, len(self._nodes) - 1)
         return counts
 
     def add(self, template: Template, node: int, sign: int) -> None:
         """A pod of `template` came to the node (1) or no longer counts there (-1)."""
-        if not self._columns:
-            return
-        for counts in self._picking(template):
+        if template.id >= len(self._held):
+            self._take_in()
+        held = self._held[template.id]
+        held[node] = held.get(node, 0) + sign
+        for counts in self._picking[template.id]:
             _reach(counts, node)
             counts.per_node[node] += sign
             counts.version += 1
@@ -76,14 +85,42 @@ class PodCounts:
                 f"pods of {namespace} picked by {selector}: kept {kept}, derived {derived}"
             )
 
-    def _picking(self, template: Template) -> list[Counts]:
-        known = self._of_template.get(template.id)
-        if known is None:
-            known = [c for c in self._columns.values() if c.picks(template)]
-            self._of_template[template.id] = known
-        return known
+    def _new_column(self, namespace: str, selector: Selector) -> Counts:
+        self._take_in()
+        label = self._rarest(namespace, selector)
+        counts = Counts(namespace, selector, np.zeros(len(self._nodes), np.int32))
+        self._columns_by_label.setdefault(label, []).append(counts)
+        for template in self._templates_by_label.get(label, ()):
+            if counts.picks(template):
+                self._picking[template.id].append(counts)
+                for node, number in self._held[template.id].items():
+                    counts.per_node[node] += number
+        return counts
+
+    def _rarest(self, namespace: str, selector: Selector) -> _Label:
+        """Of the labels the selector requires the one that fewest templates have now."""
+        labels: list[_Label] = [
+            (namespace, r.key, r.values[0])
+            for r in selector.requirements
+            if r.operator == "In" and len(r.values) == 1
+        ]
+        known = self._templates_by_label
+        anything = _any_label(namespace)
+        return min(labels, key=lambda label: len(known.get(label, ())), default=anything)
+
+    def _take_in(self) -> None:
+        """Note which columns pick the templates made since the last call."""
+        for template in self._templates[len(self._held) :]:
+            picking: list[Counts] = []
+            for label in _labels_of(template):
+                self._templates_by_label.setdefault(label, []).append(template)
+                columns = self._columns_by_label.get(label, ())
+                picking += [counts for counts in columns if counts.picks(template)]
+            self._picking.append(picking)
+            self._held.append({})
 
     def _derive(self, counts: Counts) -> Ints32:
+        """The numbers from the pods themselves."""
         pods = self._pods
         rows = len(pods)
         picked = np.array([counts.picks(template) for template in self._templates], np.bool_)
@@ -96,6 +133,17 @@ class PodCounts:
             holds &= picked[pods.template[:rows]]
         nodes = pods.node[:rows][holds]
         return np.bincount(nodes, minlength=len(self._nodes)).astype(np.int32)
+
+
+def _any_label(namespace: str) -> _Label:
+    """Where selectors are kept that require no label: they may pick any template of it."""
+    return namespace, "", ""  # "" is no key of a label
+
+
+def _labels_of(template: Template) -> list[_Label]:
+    namespace = template.pod.namespace
+    labels = [(namespace, *pair) for pair in template.pod.labels.items()]
+    return [_any_label(namespace), *labels]
 
 
 def _reach(counts: Counts, node: int) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sim.clock import Lane, WorkQueue
 from sim.cluster import Change
 from sim.recorder import Of, Reason
@@ -39,7 +41,8 @@ class Flow:
     failed_ever: float = 0.0
     error_ms: int = 0
     outage_ms: int = 0
-    begun: bool = False  # it has had an endpoint
+    load_m: float = 0.0  # what its requests ask of each endpoint, in millicores
+    was_complete: bool = False  # all its requests have been answered at some time
 
     @property
     def name(self) -> str:
@@ -76,6 +79,8 @@ class Traffic:
         self._set_load = set_load
         self.flows: dict[ServiceKey, Flow] = {}
         self._flows_of: dict[int, dict[ServiceKey, None]] = {}
+        self._shared: set[int] = set()  # pods that several flows go to
+        self._loads_m: dict[int, int] = {}  # what `set_load` was told, where it is not 0
         self._queue = WorkQueue(cluster.clock, Lane.ENDPOINTS, 0, self._recount)
         cluster.watch(self.on_change, [Change.POD_ANSWERS])
 
@@ -93,33 +98,59 @@ class Traffic:
     def publish(self, key: ServiceKey, endpoints: tuple[int, ...]) -> None:
         """Clients see these endpoints from now on."""
         flow = self.flows[key]
-        touched = dict.fromkeys((*flow.endpoints, *endpoints))
-        for pod in flow.endpoints:
-            self._flows_of[pod].pop(key, None)
-        flow.begun = flow.begun or bool(endpoints)
+        joined = set(endpoints).difference(flow.endpoints)
+        left = set(flow.endpoints).difference(endpoints)
         if flow.endpoints and not endpoints:
             now_ms = self._cluster.clock.now_ms
             self._cluster.recorder.event(now_ms, Reason.NO_ENDPOINTS, Of.SERVICE, flow.index)
         flow.endpoints = endpoints
-        for pod in endpoints:
-            self._flows_of.setdefault(pod, {})[key] = None
-        for pod in touched:
-            self._set_load(pod, self._load_m(pod))
-            if not self._flows_of[pod]:
-                del self._flows_of[pod]
+        self._connect(key, joined, left)
+        if flow.cpu_ms_per_request:
+            self._tell_loads(flow, joined, left)
         self._recount(key)
+
+    def _connect(self, key: ServiceKey, joined: set[int], left: set[int]) -> None:
+        """Note which pods the flow goes to from now on."""
+        for pod in left:
+            flows = self._flows_of[pod]
+            del flows[key]
+            if not flows:
+                del self._flows_of[pod]
+        for pod in joined:
+            self._flows_of.setdefault(pod, {})[key] = None
+        for pod in joined | left:
+            several = len(self._flows_of.get(pod, ())) > 1
+            (self._shared.add if several else self._shared.discard)(pod)
+
+    def _tell_loads(self, flow: Flow, joined: set[int], left: set[int]) -> None:
+        """Tell the kubelet of every load that is another one from now on, the newcomers' last."""
+        before_m = round(flow.load_m)
+        asked_m = flow.rps * flow.cpu_ms_per_request
+        flow.load_m = asked_m / len(flow.endpoints) if flow.endpoints else 0.0
+        if round(flow.load_m) == before_m:
+            # Only sums of several flows can round to something else now.
+            touched = joined | left | self._shared.intersection(flow.endpoints)
+        else:
+            touched = left.union(flow.endpoints)
+        for pod in sorted(touched, key=lambda pod: (pod in joined, pod)):
+            load_m = self._load_m(pod)
+            if load_m != self._loads_m.get(pod, 0):
+                self._loads_m[pod] = load_m
+                self._set_load(pod, load_m)
+            if not load_m:
+                self._loads_m.pop(pod, None)
 
     def _load_m(self, pod: int) -> int:
         """Millicores that the requests to a pod ask for: rate times CPU time."""
-        flows = [self.flows[key] for key in self._flows_of[pod]]
-        return round(sum(f.rps * f.cpu_ms_per_request / len(f.endpoints) for f in flows))
+        return round(sum(self.flows[key].load_m for key in self._flows_of.get(pod, ())))
 
     def _recount(self, key: object) -> None:
         flow = self.flows[key]  # type: ignore[index]
         pods, now_ms = self._cluster.pods, self._cluster.clock.now_ms
         flow.settle(now_ms)
         before = flow.answered_share
-        answered = sum(float(pods.served[p]) for p in flow.endpoints if pods.answers[p])
+        ids = np.array(flow.endpoints, np.intp)
+        answered = sum(pods.served[ids[pods.answers[ids]]].tolist())
         flow.answered_share = answered / len(flow.endpoints) if flow.endpoints else 0.0
         self._note(flow, before)
 
@@ -127,5 +158,7 @@ class Traffic:
         now_ms, recorder = self._cluster.clock.now_ms, self._cluster.recorder
         if before == 1.0 > flow.answered_share:
             recorder.event(now_ms, Reason.ERRORS_BEGIN, Of.SERVICE, flow.index)
-        elif before < 1.0 == flow.answered_share and flow.begun:
-            recorder.event(now_ms, Reason.ERRORS_END, Of.SERVICE, flow.index)
+        elif before < 1.0 == flow.answered_share:
+            if flow.was_complete:
+                recorder.event(now_ms, Reason.ERRORS_END, Of.SERVICE, flow.index)
+            flow.was_complete = True

@@ -54,6 +54,12 @@ class Service:
     selector: Selector | None  # None: endpoints are not managed
     publish_not_ready: bool = False
 
+    def picks(self, template: PodTemplate) -> bool:
+        """Whether pods of this template belong to it: its namespace, and its selector matches."""
+        if self.selector is None or self.namespace != template.namespace:
+            return False
+        return self.selector.matches(template.labels)
+
 
 @dataclass(frozen=True, slots=True)
 class PodDisruptionBudget:

@@ -210,9 +210,9 @@ def with_label_keys(rule: SpreadConstraint, pod: PodTemplate) -> Selector | None
 def default_selector(pod: Template, cluster: Cluster) -> Selector:
     """All requirements of the Services that pick the pod and of its ReplicaSet."""
     found: dict[Requirement, None] = {}
-    for (namespace, _), service in sorted(cluster.services.items()):
-        selector = service.selector if namespace == pod.pod.namespace else None
-        if selector is not None and selector.matches(pod.pod.labels):
+    for key in sorted(key for key, s in cluster.services.items() if s.picks(pod.pod)):
+        selector = cluster.services[key].selector
+        if selector is not None:
             found.update(dict.fromkeys(selector.requirements))
     if pod.owner_selector is not None:
         found.update(dict.fromkeys(pod.owner_selector.requirements))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.endpoints import PROXY_MS, SYNC_MS, Endpoints
 from sim.labels import Selector
 from sim.recorder import Reason
 from sim.rng import Streams
-from sim.tables import Phase
+from sim.tables import NEVER, Phase
 from sim.testing import a_cluster, a_node, a_pod, bound, put_pod
 from sim.workloads import Service
 
@@ -62,6 +64,75 @@ def test_a_pod_leaves_when(lose):
     assert watched.until(20_000)[-1] == (1,)
 
 
+def test_without_a_ready_pod_clients_use_those_that_are_ready_and_being_deleted():
+    watched = Watched()
+    watched.until(10_000)
+    watched.cluster.delete_pod(0)
+    assert watched.until(20_000)[-1] == (1,)
+    watched.cluster.delete_pod(1)
+    assert watched.until(30_000)[-1] == (0, 1)
+    watched.cluster.set_ready(0, False)
+    assert watched.until(40_000)[-1] == (1,)
+    watched.cluster.remove_pod(1)
+    assert watched.until(50_000)[-1] == ()
+
+
+def test_a_ready_pod_ends_the_use_of_those_being_deleted():
+    watched = Watched()
+    for pod in (0, 1):
+        watched.cluster.delete_pod(pod)
+    assert watched.until(10_000)[-1] == (0, 1)
+    watched.add(POD)
+    assert watched.until(20_000)[-1] == (2,)
+
+
+def test_a_pod_that_is_ready_again_is_back_at_the_place_of_its_age():
+    watched = Watched()
+    watched.cluster.set_ready(0, False)
+    assert watched.until(10_000)[-1] == (1,)
+    watched.cluster.set_ready(0, True)
+    assert watched.until(20_000)[-1] == (0, 1)
+
+
+@given(
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from(["ready", "delete", "end", "remove"]), st.integers(0, 3))),
+)
+def test_the_endpoints_kept_are_those_the_pods_say(publish_not_ready, steps):
+    watched = Watched(ideal=True, publish_not_ready=publish_not_ready)
+    for _ in range(2):
+        watched.add(POD, ready=False)
+    pods, cluster = watched.cluster.pods, watched.cluster
+    for what, pod in steps:
+        if what == "ready" and pods.exists[pod] and pods.phase[pod] < Phase.SUCCEEDED:
+            cluster.set_ready(pod, not pods.ready[pod])
+        elif what == "delete":
+            cluster.delete_pod(pod)
+        elif what == "end" and pods.exists[pod]:
+            cluster.end_pod(pod, Phase.FAILED, Reason.COMPLETED)
+        elif what == "remove":
+            cluster.remove_pod(pod)
+        listed = [p for p in range(4) if pods.exists[p] and pods.phase[p] < Phase.SUCCEEDED]
+        serving = [p for p in listed if pods.ready[p]]
+        ready = [p for p in serving if pods.deleting_ms[p] == NEVER]
+        expected = listed if publish_not_ready else ready or serving
+        assert watched.endpoints.usable(KEY) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("selector", "namespace", "labels", "picked"),
+    [
+        pytest.param({"app": "web"}, "default", {"app": "web", "x": "y"}, True, id="both match"),
+        pytest.param({"app": "web"}, "other", {"app": "web"}, False, id="another namespace"),
+        pytest.param({"app": "web"}, "default", {"app": "db"}, False, id="another label"),
+        pytest.param(None, "default", {"app": "web"}, False, id="no selector picks nothing"),
+    ],
+)
+def test_a_service_picks_templates(selector, namespace, labels, picked):
+    service = Service("default", "web", None if selector is None else Selector.of(selector))
+    assert service.picks(a_pod(labels=labels, namespace=namespace)) is picked
+
+
 def test_a_dead_node_is_not_noticed_here():
     watched = Watched()
     watched.until(10_000)
@@ -110,4 +181,4 @@ def test_clients_never_go_back_to_an_older_set(seed):
         at_ms = 10_000 + 30 * step
         watched.cluster.clock.at(at_ms, 12, watched.cluster.set_ready, 0, bool(step % 2))
     watched.until(20_000)
-    assert watched.log[-1][1] == watched.endpoints.ready(KEY) == (0, 1)
+    assert watched.log[-1][1] == watched.endpoints.usable(KEY) == (0, 1)

@@ -16,13 +16,18 @@ class Wire:
 
     def __init__(self, rps=30, cpu_ms=4.0):
         self.cluster = a_cluster([a_node()], [bound(a_pod(), 0)] * 3)
-        self.loads = {}
-        self.traffic = Traffic(self.cluster, self.loads.__setitem__)
+        self.loads = {}  # pod -> the last load told
+        self.told = []
+        self.traffic = Traffic(self.cluster, self.set_load)
         self.traffic.add(KEY, rps, cpu_ms)
         for pod in range(3):
             self.cluster.set_alive(pod, True)
             self.cluster.set_answers(pod, True)
         self.traffic.publish(KEY, (0, 1, 2))
+
+    def set_load(self, pod, cpu_m):
+        self.loads[pod] = cpu_m
+        self.told.append(pod)
 
     @property
     def flow(self):
@@ -85,6 +90,53 @@ def test_a_pod_behind_two_services_carries_both_loads():
     wire.traffic.add(("default", "admin"), 50, 10.0)  # 500 m on one pod
     wire.traffic.publish(("default", "admin"), (2,))
     assert wire.loads == {0: 100, 1: 100, 2: 600}
+
+
+def test_a_shared_pods_load_moves_when_only_the_sum_rounds_to_something_else():
+    wire = Wire(rps=36, cpu_ms=0.1)  # 3.6 m over three pods: 1.2 m each
+    admin = ("default", "admin")
+    wire.traffic.add(admin, 27, 0.1)  # 2.7 m
+    wire.traffic.publish(admin, (1, 2))  # 1.35 m each: 2.55 m on pods 1 and 2
+    assert wire.loads == {0: 1, 1: 3, 2: 3}
+    wire.traffic.publish(admin, (0, 1, 2))  # 0.9 m each, which rounds to 1 as 1.35 m does
+    assert wire.loads == {0: 2, 1: 2, 2: 2}  # 1.2 + 0.9 = 2.1 m
+
+
+def test_requests_that_cost_no_cpu_are_not_told():
+    wire = Wire(cpu_ms=0.0)
+    wire.traffic.publish(KEY, (0, 2))
+    assert wire.told == []
+
+
+def test_only_loads_that_move_are_told():
+    wire = Wire(rps=9, cpu_ms=0.1)  # 0.9 m over three pods: 0.3 m, which rounds to 0
+    assert wire.told == []
+    wire.traffic.publish(KEY, (0, 1))  # 0.45 m
+    assert wire.told == []
+    wire.traffic.publish(KEY, (0,))  # 0.9 m
+    assert wire.told == [0]
+    wire.traffic.publish(KEY, (0,))
+    assert wire.told == [0]
+
+
+def test_a_first_complete_answer_is_no_end_of_errors():
+    wire = Wire()
+    assert Reason.ERRORS_END not in wire.reasons()
+
+
+def test_errors_end_as_often_as_they_begin():
+    # Of one pod that answers 40 % at first, then all, 40 % again and all again.
+    cluster = a_cluster([a_node()], [bound(a_pod(), 0)])
+    traffic = Traffic(cluster, lambda pod, cpu_m: None)
+    traffic.add(KEY, 10, 0)
+    cluster.set_alive(0, True)
+    traffic.publish(KEY, (0,))
+    for served in (0.4, 1.0, 0.4, 1.0):
+        cluster.set_answers(0, True, served=served)
+        cluster.clock.run(cluster.clock.now_ms + 1_000)
+    reasons = [Reason(reason) for reason in cluster.recorder.reason]
+    relevant = [r for r in reasons if r in (Reason.ERRORS_BEGIN, Reason.ERRORS_END)]
+    assert relevant == [Reason.ERRORS_BEGIN, Reason.ERRORS_END]
 
 
 def test_requests_before_the_first_endpoint_fail_but_are_no_event():
