@@ -156,8 +156,6 @@ class Replay:
         )
         pod = cluster.create_pod(cluster.template(known.template), owner, known.name)
         self.pods[name] = pod
-        if known.node_name:
-            cluster.bind(pod, cluster.nodes[known.node_name])
         if known.phase in ("Succeeded", "Failed"):
             cluster.end_pod(pod, Phase.SUCCEEDED, Reason.COMPLETED)
         if "deletionTimestamp" in raw["metadata"]:
@@ -318,7 +316,7 @@ class Look:
             return
         feasible = [self.cluster.nodes.names[node] for node in self.answer.feasible()]
         self.found.compare(CHOICE, f"{self.where}, feasible", feasible, kept)
-        outcome = self.scheduler.schedule_one(Entry(self.pod, 0, 0))
+        outcome = self.scheduler.schedule_one(Entry(self.pod, "any", 0, 0))
         chosen = self.cluster.nodes.names[outcome.node] if isinstance(outcome, Bind) else None
         self.found.compare(CHOICE, f"{self.where}, chosen", chosen, self.entry["chosen"])
 
