@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.errors import SimError
 from sim.labels import Labels
 from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY, Resources, Taint
 
@@ -25,6 +26,7 @@ NEVER = -1  # a time that has not come
 UNBOUND = -1  # the node of a pod without one
 ABSENT = -1  # the value id of a label that a node does not carry
 
+MAX_RESOURCES = 28  # what a plugin's answer of 32 bits can name
 CPU_ROW, MEMORY_ROW = 0, 1  # rows of the resource arrays
 
 
@@ -151,8 +153,10 @@ class NodeTable(_Columns):
         return np.flatnonzero(self.exists[: self.count])
 
     def resource_row(self, resource: str) -> int:
-        """The row of `resource`, made when it is new."""
+        """The row of `resource`, made when it is new; SimError when there are too many."""
         if resource not in self.resources:
+            if len(self.resources) == MAX_RESOURCES:
+                raise SimError(f"{resource!r} is one resource too many; at most {MAX_RESOURCES}")
             self.resources.append(resource)
             for name in ("capacity", "allocatable", "requested", "limits"):
                 array = getattr(self, name)

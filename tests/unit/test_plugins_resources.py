@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sim.errors import SimError
 from sim.extend import SKIP, Code
 from sim.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
 from sim.plugins.node_resources_fit import NodeResourcesFit, broken_linear, round_half_up
 from sim.podspec import Container, PodSpec, PodTemplate
+from sim.tables import MAX_RESOURCES, NodeTable
 from sim.testing import a_cluster, a_node, a_pod, bound
 
 MIB = 1024**2
@@ -311,3 +313,11 @@ def test_rounding_of_the_ratio(total, weights, rounded):
 def test_balanced_allocation(resources, node, pod, expected):
     plugin = NodeResourcesBalancedAllocation(tuple((name, 1) for name in resources))
     assert score(plugin, node, pod) == expected
+
+
+def test_more_resources_than_an_answer_can_name_are_refused():
+    nodes = NodeTable()
+    for i in range(MAX_RESOURCES - len(nodes.resources)):
+        nodes.resource_row(f"example.com/{i}")
+    with pytest.raises(SimError, match="one resource too many"):
+        nodes.resource_row("example.com/last")
