@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sim.clock import Clock
+from sim.events import Kind, NodeFacts, PodFacts
 from sim.labels import Labels, Selector
 from sim.nodes import NodeShape
 from sim.podcounts import PodCounts
@@ -23,12 +24,14 @@ from sim.podspec import (
     DEFAULT_CPU_REQUEST_M,
     DEFAULT_MEMORY_REQUEST_B,
     MEMORY,
+    PODS,
     HostPort,
     PodTemplate,
     Taint,
     nonzero_request,
 )
 from sim.recorder import Of, Reason, Recorder
+from sim.storage import Key, Storage
 from sim.tables import (
     NEVER,
     UNBOUND,
@@ -70,6 +73,7 @@ class Change(IntEnum):
 
 
 Watcher = Callable[[Change, int], None]
+UpdateWatcher = Callable[[Kind, Any, Any], None]  # what an object was, and what it has become
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -192,9 +196,11 @@ class Cluster:
         self.jobs: dict[tuple[str, str], Job] = {}
         self.services: Versioned[tuple[str, str], Service] = Versioned()
         self.budgets: dict[tuple[str, str], PodDisruptionBudget] = {}
-        self.namespaces: dict[str, Labels] = {}
+        self.namespaces: Versioned[str, Labels] = Versioned()
+        self.storage = Storage()
         self.changed_objects: list[tuple[str, tuple[str, str]]] = []
         self._watchers: list[list[Watcher]] = [[] for _ in Change]
+        self._update_watchers: list[UpdateWatcher] = []
         self.pod_counts = PodCounts(self.nodes, self.pods, self.templates)
         self.pods_log = array("i")  # nodes whose pods changed, in order
         self.nodes_log = array("i")  # nodes whose own properties changed, in order
@@ -210,6 +216,11 @@ class Cluster:
         """Tell `watcher` of these changes (by default of all), after those who asked before it."""
         for change in changes:
             self._watchers[change].append(watcher)
+
+    def watch_updates(self, watcher: UpdateWatcher) -> None:
+        """Tell `watcher(kind, before, after)` of updates of nodes and pods, as NodeFacts and
+        PodFacts, and of every change of a storage object (None: it was not, or is no longer)."""
+        self._update_watchers.append(watcher)
 
     # Nodes
 
@@ -259,6 +270,7 @@ class Cluster:
         before = self.nodes.taints(node)
         if taints == before:
             return
+        facts = self.node_facts(node)
         self.nodes._set_taints(node, taints)
         for reason, these, those in (
             (Reason.UNTAINTED, before, taints),
@@ -269,19 +281,38 @@ class Cluster:
                     text = self.recorder.text(f"{taint.key}:{taint.effect}")
                     self.recorder.event(self.clock.now_ms, reason, Of.NODE, node, text)
         self._node_changed(Change.NODE_TAINTS, node)
+        self._tell_update(Kind.NODE, facts, self.node_facts(node))
 
-    def set_labels(self, node: int, labels: Labels) -> None:
-        """Replace the labels of a node."""
-        self.nodes._set_labels(node, dict(labels))
+    def update_node(
+        self,
+        node: int,
+        *,
+        labels: Labels,
+        taints: tuple[Taint, ...],
+        unschedulable: bool,
+        allocatable: Mapping[str, int],
+    ) -> None:
+        """Replace what the API shows of a node, all in one update."""
+        table, facts = self.nodes, self.node_facts(node)
+        table._set_labels(node, dict(labels))
+        table._set_taints(node, taints)
+        table.unschedulable[node] = unschedulable
+        vector = table.vector({k: v for k, v in allocatable.items() if k != PODS})
+        table.allocatable[:, node] = 0
+        table.allocatable[: len(vector), node] = vector
+        table.max_pods[node] = allocatable.get(PODS, 0)
         self._node_changed(Change.NODE_TAINTS, node)
+        self._tell_update(Kind.NODE, facts, self.node_facts(node))
 
     def set_unschedulable(self, node: int, unschedulable: bool) -> None:
         """Cordon or uncordon a node."""
         if self.nodes.unschedulable[node] == unschedulable:
             return
+        facts = self.node_facts(node)
         self.nodes.unschedulable[node] = unschedulable
         reason = Reason.NODE_UNSCHEDULABLE if unschedulable else Reason.NODE_SCHEDULABLE
         self._node_changed(Change.NODE_SCHEDULABLE, node, reason)
+        self._tell_update(Kind.NODE, facts, self.node_facts(node))
 
     def set_node_ready(self, node: int, ready: NodeReady) -> None:
         """Write the Ready condition of a node."""
@@ -408,6 +439,17 @@ class Cluster:
         self.occupy(pod, node)
         self._record(Reason.SCHEDULED, Of.POD, pod, node)
         self._tell(Change.POD_BOUND, pod)
+
+    def update_pod(self, pod: int, template: Template) -> None:
+        """Replace labels and specification of a pod (its requests in place, its gates, ...)."""
+        before, node = self.pod_facts(pod), int(self.pods.node[pod])
+        holds = node != UNBOUND and self.pods.ended_ms[pod] == NEVER
+        if holds:
+            self._count(pod, node, -1)
+        self.pods.template[pod] = template.id
+        if holds:
+            self._count(pod, node, 1)
+        self._tell_update(Kind.POD, before, self.pod_facts(pod))
 
     def run_pod(self, pod: int) -> None:
         """Its containers have been started: phase Running."""
@@ -569,6 +611,17 @@ class Cluster:
         self.changed_objects.append((kind, key))
         self._tell(Change.OBJECT, len(self.changed_objects) - 1)
 
+    def put_storage(self, kind: Kind, key: Key, value: Any) -> None:
+        """Create a volume, claim, class or the like, or replace it."""
+        before = self.storage.put(kind, key, value)
+        self._tell_update(kind, before, value)
+
+    def remove_storage(self, kind: Kind, key: Key) -> None:
+        """Delete such an object, if it exists."""
+        before = self.storage.remove(kind, key)
+        if before is not None:
+            self._tell_update(kind, before, None)
+
     # What the sums rest on
 
     def occupy(self, pod: int, node: int) -> None:
@@ -581,17 +634,33 @@ class Cluster:
         self._count(pod, node, -1)
         del self.nodes.pods[node][pod]
 
+    def suppose(self, pod: int, node: int, sign: int) -> None:
+        """Put the pod on the node (1) or take it off (-1) for a dry run, which takes it back.
+
+        Only the node's own sums and list move: nobody is told, nothing is logged, and counts over
+        pods elsewhere stay (plugins follow those themselves, see extend.Assumes).
+        """
+        self._sum(self.templates[self.pods.template[pod]], node, sign)
+        if sign > 0:
+            self.nodes.pods[node][pod] = None
+        else:
+            del self.nodes.pods[node][pod]
+
     def _count(self, pod: int, node: int, sign: int) -> None:
-        template, table = self.templates[self.pods.template[pod]], self.nodes
+        template = self.templates[self.pods.template[pod]]
+        self._sum(template, node, sign)
+        if self.pods.deleting_ms[pod] == NEVER:
+            self.pod_counts.add(template, node, sign)
+        self.pods_log.append(node)
+
+    def _sum(self, template: Template, node: int, sign: int) -> None:
+        table = self.nodes
         for row, request, limit in template.rows:
             table.requested[row, node] += sign * request
             table.limits[row, node] += sign * limit
         table.nonzero_cpu_m[node] += sign * template.nonzero_cpu_m
         table.nonzero_memory_b[node] += sign * template.nonzero_memory_b
         table.pod_count[node] += sign
-        if self.pods.deleting_ms[pod] == NEVER:
-            self.pod_counts.add(template, node, sign)
-        self.pods_log.append(node)
 
     def _release(self, pod: int) -> None:
         """Containers stop, resources come back; once per pod."""
@@ -612,6 +681,10 @@ class Cluster:
         for watcher in self._watchers[change]:
             watcher(change, object_id)
 
+    def _tell_update(self, kind: Kind, before: Any, after: Any) -> None:
+        for watcher in self._update_watchers:
+            watcher(kind, before, after)
+
     def _node_changed(self, change: Change, node: int, reason: Reason | None = None) -> None:
         if reason is not None:
             self._record(reason, Of.NODE, node)
@@ -619,6 +692,23 @@ class Cluster:
         self._tell(change, node)
 
     # Reading
+
+    def node_facts(self, node: int) -> NodeFacts:
+        """What the API shows of a node now."""
+        table = self.nodes
+        amounts = table.allocatable[:, node].tolist()
+        return NodeFacts(
+            table.names[node],
+            table.labels[node],
+            table.taints(node),
+            bool(table.unschedulable[node]),
+            {**dict(zip(table.resources, amounts, strict=True)), PODS: int(table.max_pods[node])},
+        )
+
+    def pod_facts(self, pod: int, nominated: int = UNBOUND) -> PodFacts:
+        """What the API shows of a pod now; whoever nominates it says where to."""
+        node = int(self.pods.node[pod])
+        return PodFacts(pod, self.pod_name(pod), self.pod_template(pod), node, nominated)
 
     def pod_template(self, pod: int) -> Template:
         """The template of a pod."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sim.actions import Action
     from sim.cluster import Cluster, Template
+    from sim.events import Action as EventAction
+    from sim.events import Event, Kind
 
 NodeIds = NDArray[np.int64]
 Whys = NDArray[np.int32]  # per asked node: 0 = fits, else what `verdict` explains
@@ -138,6 +140,53 @@ class Stamps(Protocol):
 
     def stamp(self, pod: Template, cluster: Cluster) -> Any:
         """Equal stamps, equal answers, as long as no node and no Service changes."""
+
+
+@runtime_checkable
+class Assumes(Protocol):
+    """A filter whose state moves when a pod comes to a node, or leaves it, in a dry run.
+
+    What a filter reads of the node itself (sums, `cluster.nodes.pods`) is already as supposed;
+    only state that `prefilter` derived needs this (PreFilterExtensions AddPod and RemovePod).
+    """
+
+    def assume(
+        self, state: Any, pod: Template, cluster: Cluster, other: int, node: int, sign: int
+    ) -> Any:
+        """The state with pod `other` on the node (sign 1) or no longer there (-1).
+
+        `state` itself must stay as it is.
+        """
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A plugin that knows which events may help a pod it has refused (EnqueueExtensions)."""
+
+    @property
+    def listens(self) -> tuple[tuple[Kind, EventAction], ...]: ...
+
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """Whether the pod is worth another try; `own`: the event is of that very pod.
+
+        Asked only of events that `listens` covers.
+        """
+
+
+@runtime_checkable
+class Gates(Protocol):
+    """A plugin that keeps pods out of the queue (PreEnqueue)."""
+
+    def admits(self, pod: Template) -> bool:
+        """Whether the pod may be tried at all."""
+
+
+@runtime_checkable
+class Reserves(Protocol):
+    """A plugin that takes something on the chosen node before the pod is bound to it."""
+
+    def reserve(self, pod: int, node: int, cluster: Cluster) -> None:
+        """Take it."""
 
 
 class Controller(Protocol):

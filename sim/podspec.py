@@ -94,6 +94,57 @@ class SpreadConstraint:
 
 
 @dataclass(frozen=True, slots=True)
+class PodAffinityTerm:
+    """Pods that this pod wants near (or far): those of some namespaces that a selector picks.
+
+    The selector already holds what matchLabelKeys and mismatchLabelKeys add to it (the API server
+    merges them when the pod is created). Without `namespaces` and `namespace_selector` the pod's
+    own namespace is meant; an empty namespace selector means every namespace.
+    """
+
+    topology_key: str
+    selector: Selector | None  # None matches nothing
+    namespaces: tuple[str, ...] = ()
+    namespace_selector: Selector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedPodAffinityTerm:
+    weight: int
+    term: PodAffinityTerm
+
+
+@dataclass(frozen=True, slots=True)
+class PodAffinity:
+    """podAffinity and podAntiAffinity of one pod."""
+
+    required: tuple[PodAffinityTerm, ...] = ()
+    anti_required: tuple[PodAffinityTerm, ...] = ()
+    preferred: tuple[WeightedPodAffinityTerm, ...] = ()
+    anti_preferred: tuple[WeightedPodAffinityTerm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume that the scheduler looks at: a claim, an ephemeral claim, or a disk named inline.
+
+    `claim` is the name of the PersistentVolumeClaim; that of an ephemeral volume is made of the
+    names of pod and volume when the pod is created. `disk` is what may not be shared, as its kind
+    and the parts of its identity: ("gcePersistentDisk", "disk-1").
+    """
+
+    name: str
+    claim: str = ""
+    ephemeral: bool = False  # the claim is POD-NAME, made for the pod
+    ephemeral_request_b: int = 0  # its size, class and modes, from volumeClaimTemplate
+    ephemeral_class: str | None = None
+    ephemeral_access_modes: tuple[str, ...] = ()
+    disk: tuple[str, ...] = ()
+    read_only: bool = False
+    csi_driver: str = ""  # of an inline csi volume
+
+
+@dataclass(frozen=True, slots=True)
 class HostPort:
     port: int
     protocol: str = "TCP"
@@ -144,6 +195,8 @@ class PodSpec:
     preferred_affinity: tuple[PreferredTerm, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     spread: tuple[SpreadConstraint, ...] = ()
+    pod_affinity: PodAffinity | None = None
+    volumes: tuple[Volume, ...] = ()
     priority: int = 0
     priority_class: str = ""
     preemption_policy: Literal["PreemptLowerPriority", "Never"] = "PreemptLowerPriority"
