@@ -10,6 +10,7 @@ from sim.controllers import deployment, job, replicaset
 from sim.controlplane import Reconcile
 from sim.evaluation import Profile
 from sim.extend import FilterPlugin, ScorePlugin
+from sim.plugins.image_locality import ImageLocality
 from sim.plugins.node_affinity import NodeAffinity
 from sim.plugins.node_name import NodeName
 from sim.plugins.node_ports import NodePorts
@@ -36,6 +37,7 @@ SCORES: dict[str, tuple[type[ScorePlugin], int]] = {
     "PodTopologySpread": (PodTopologySpread, 2),
     "NodeResourcesFit": (NodeResourcesFit, 1),
     "NodeResourcesBalancedAllocation": (NodeResourcesBalancedAllocation, 1),
+    "ImageLocality": (ImageLocality, 1),
 }
 
 # kind of object -> its reconcile function

@@ -235,13 +235,15 @@ class Cluster:
         taints: tuple[Taint, ...] = (),
         unschedulable: bool = False,
         ready: NodeReady = NodeReady.TRUE,
+        images: Mapping[str, int] | None = None,
     ) -> int:
-        """A new node; its id."""
+        """A new node; its id. `images` are what it has of container images: name -> bytes."""
         assert name not in self.nodes.by_name, f"node {name} exists already"
         table = self.nodes
         capacity, allocatable = table.vector(shape.capacity), table.vector(shape.allocatable)
         node = table._append(name, dict(labels or {}))
         table._set_taints(node, taints)
+        table.images._put(node, images or {})
         table.capacity[: len(capacity), node] = capacity
         table.allocatable[: len(allocatable), node] = allocatable
         table.max_pods[node] = shape.max_pods
@@ -263,7 +265,14 @@ class Cluster:
         self.nodes.exists[node] = False
         self.nodes.removed_ms[node] = self.clock.now_ms
         del self.nodes.by_name[self.nodes.names[node]]
+        self.nodes.images._put(node, {})
         self._node_changed(Change.NODE_REMOVED, node, Reason.NODE_REMOVED)
+
+    def set_images(self, node: int, images: Mapping[str, int]) -> None:
+        """Replace what a node has of container images (name -> bytes); no event tells of it."""
+        if self.nodes.images.of(node) != images:
+            self.nodes.images._put(node, images)
+            self.nodes_log.append(node)
 
     def set_taints(self, node: int, taints: tuple[Taint, ...]) -> None:
         """Replace the taints of a node."""

@@ -227,6 +227,7 @@ class Simulation:
                 labels=node.labels,
                 taints=node.taints,
                 unschedulable=node.unschedulable,
+                images=node.images,
             )
 
     def _add_objects(self) -> None:

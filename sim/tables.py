@@ -5,7 +5,7 @@ Only `sim.cluster.Cluster` writes to these tables. About 150 bytes a pod, agains
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -142,6 +142,7 @@ class NodeTable(_Columns):
         self.taint_sets: list[tuple[Taint, ...]] = [()]
         self.pods: list[dict[int, None]] = []  # pods that hold resources, in order of binding
         self.by_name: dict[str, int] = {}
+        self.images = Images()
         self._label_columns: dict[str, _LabelColumn] = {}
 
     def __getitem__(self, name: str) -> int:
@@ -214,6 +215,43 @@ class NodeTable(_Columns):
 
     def _set_taints(self, node: int, taints: tuple[Taint, ...]) -> None:
         self.taint_set[node] = intern(self.taint_sets, taints)
+
+
+class Images:
+    """Which nodes have which container images.
+
+    An image has one size, the one that came with the first of the nodes that have it
+    (pkg/scheduler/backend/cache/cache.go addNodeImageStates, v1.34.1).
+    """
+
+    def __init__(self) -> None:
+        self.size_b: dict[str, int] = {}
+        self.nodes: dict[str, dict[int, None]] = {}  # image -> nodes that have it
+        self._of: dict[int, tuple[tuple[str, int], ...]] = {}  # a node's images and their sizes
+        self._sets: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}
+
+    def of(self, node: int) -> dict[str, int]:
+        """Image -> size in bytes, as the node states it."""
+        return dict(self._of.get(node, ()))
+
+    # Called by Cluster only.
+
+    def _put(self, node: int, images: Mapping[str, int]) -> None:
+        """The node has these images and no others; {} for a node that is gone."""
+        for name, _ in self._of.pop(node, ()):
+            self._take(name, node)
+        if not images:
+            return
+        known = tuple(images.items())
+        self._of[node] = self._sets.setdefault(known, known)
+        for name, size_b in known:
+            self.size_b.setdefault(name, size_b)
+            self.nodes.setdefault(name, {})[node] = None
+
+    def _take(self, name: str, node: int) -> None:
+        del self.nodes[name][node]
+        if not self.nodes[name]:
+            del self.nodes[name], self.size_b[name]
 
 
 class _LabelColumn:

@@ -50,6 +50,7 @@ class Node:
     labels: Labels | None = None
     taints: tuple[Taint, ...] = ()
     unschedulable: bool = False
+    images: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def a_node(
     labels: Labels | None = None,
     taints: tuple[Taint, ...] = (),
     unschedulable: bool = False,
+    images: Mapping[str, int] | None = None,
 ) -> Node:
     """A node of which pods may use everything."""
     sizes = {CPU: cpu_m, MEMORY: memory_b, **(extended or {})}
     shape = NodeShape(capacity=sizes, allocatable=sizes, kubepods=sizes, max_pods=max_pods)
-    return Node(shape, name, zone, labels, taints, unschedulable)
+    return Node(shape, name, zone, labels, taints, unschedulable, images)
 
 
 def a_pod(
@@ -131,6 +133,7 @@ def put_node(cluster: Cluster, node: Node) -> int:
         labels=labels,
         taints=node.taints,
         unschedulable=node.unschedulable,
+        images=node.images,
     )
 
 
@@ -218,5 +221,6 @@ def _state_of(cluster: Cluster) -> Mapping[str, Any]:
         array = getattr(cluster.nodes, name)
         rows[name] = array[array.any(axis=1)].tobytes()  # a row of zeros may be new
     rows["labels"] = [dict(labels) for labels in cluster.nodes.labels]
+    rows["images"] = [cluster.nodes.images.of(node) for node in range(len(cluster.nodes))]
     rows["pods"] = [list(pods) for pods in cluster.nodes.pods]
     return rows

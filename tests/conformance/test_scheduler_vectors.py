@@ -135,6 +135,7 @@ class Replay:
             labels=node.labels,
             taints=node.taints,
             unschedulable=node.unschedulable,
+            images=node.images,
         )
 
     def add_object(self, raw):
