@@ -296,20 +296,24 @@ class Cluster:
         self,
         node: int,
         *,
-        labels: Labels,
-        taints: tuple[Taint, ...],
-        unschedulable: bool,
-        allocatable: Mapping[str, int],
+        labels: Labels | None = None,
+        taints: tuple[Taint, ...] | None = None,
+        unschedulable: bool | None = None,
+        allocatable: Mapping[str, int] | None = None,
     ) -> None:
-        """Replace what the API shows of a node, all in one update."""
+        """Replace what is given of what the API shows of a node, all in one update."""
         table, facts = self.nodes, self.node_facts(node)
-        table._set_labels(node, dict(labels))
-        table._set_taints(node, taints)
-        table.unschedulable[node] = unschedulable
-        vector = table.vector({k: v for k, v in allocatable.items() if k != PODS})
-        table.allocatable[:, node] = 0
-        table.allocatable[: len(vector), node] = vector
-        table.max_pods[node] = allocatable.get(PODS, 0)
+        if labels is not None:
+            table._set_labels(node, dict(labels))
+        if taints is not None:
+            table._set_taints(node, taints)
+        if unschedulable is not None:
+            table.unschedulable[node] = unschedulable
+        if allocatable is not None:
+            vector = table.vector({k: v for k, v in allocatable.items() if k != PODS})
+            table.allocatable[:, node] = 0
+            table.allocatable[: len(vector), node] = vector
+            table.max_pods[node] = allocatable.get(PODS, 0)
         self._node_changed(Change.NODE_TAINTS, node)
         self._tell_update(Kind.NODE, facts, self.node_facts(node))
 
@@ -654,6 +658,10 @@ class Cluster:
             self.nodes.pods[node][pod] = None
         else:
             del self.nodes.pods[node][pod]
+
+    def restore_order(self, node: int, pods: dict[int, None]) -> None:
+        """Put the list of a node's pods back into the order it had before a dry run."""
+        self.nodes.pods[node] = pods
 
     def _count(self, pod: int, node: int, sign: int) -> None:
         template = self.templates[self.pods.template[pod]]

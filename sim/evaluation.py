@@ -9,7 +9,7 @@ those that look at the feasible set) are kept as `_extra` until something they c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from sim.extend import (
     SKIP,
+    Assumes,
     Code,
     Concerns,
     FilterPlugin,
@@ -31,10 +32,11 @@ from sim.extend import (
     Verdict,
     Whys,
 )
-from sim.tables import Bools, Ints, Ints32
+from sim.tables import Bools, Ints, Ints8, Ints32
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
+    from sim.plugins.default_preemption import DefaultPreemption
 
 INFEASIBLE = -1  # the total of a node that does not take the pod
 ELSEWHERE = Verdict(
@@ -50,6 +52,9 @@ class Profile:
     filters: tuple[FilterPlugin, ...]
     scores: tuple[tuple[ScorePlugin, int], ...]  # with their weights
     not_modelled: tuple[str, ...] = ()  # upstream's plugins that this profile would run too
+    percentage: int | None = None  # percentageOfNodesToScore, 0 adaptive; None: the scheduler's
+    preemption: DefaultPreemption | None = None  # what is done for a pod that no node takes
+    gates: tuple[object, ...] = ()  # plugins that keep pods out of the queue (PreEnqueue)
 
 
 Refusal = tuple[str, Verdict]  # the first filter that refuses a node, and what it says
@@ -80,6 +85,15 @@ class _LateRow:
     stamp: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why the nodes that do not take a pod refuse it: how many give each reason, and which plugins
+    were first to refuse one (types.go Diagnosis)."""
+
+    reasons: Counter[str]
+    plugins: frozenset[str]
+
+
 class Evaluation:
     """The standing answer of all nodes to one pod shape under one profile."""
 
@@ -89,8 +103,12 @@ class Evaluation:
         self.profile = profile
         self.rejection: Verdict | None = None
         self.rejected_by = ""
+        self.restricted_by: list[str] = []  # the pre-filters that left out nodes
         self.allowed: Bools | None = None  # the nodes that pre-filters left, None = all
-        self.total = np.empty(0, np.int32)
+        self.mask = np.empty(0, np.bool_)  # the nodes that take the pod
+        self.changes = 0  # moves when an answer may have changed
+        self._rejecting: FilterPlugin | None = None
+        self._rejecting_stamp: Any = None
         self._filters: list[_FilterRow] = []
         self._local: list[_FilterRow] = []  # filters that look at the pods of a node
         self._anywhere: list[_FilterRow] = []  # and those that look at pods on other nodes
@@ -99,37 +117,52 @@ class Evaluation:
         self._relative: list[_ScoreRow] = []  # scores that are normalised
         self._local_relative: list[_ScoreRow] = []
         self._late: list[_LateRow] = []
-        self._feasible = np.empty(0, np.bool_)
         self._base = np.empty(0, np.int64)  # sum of the scores that stand for themselves
-        self._extra = np.empty(0, np.int64)  # sum of those that compare the feasible nodes
         self._constant = 0  # what the normalised scores give when all nodes are alike
-        self._seen = (-1, -1, -1)  # lengths and versions of what the answers rest on
+        self._total = np.empty(0, np.int32)
+        self._extra = np.empty(0, np.int64)  # sum of the scores that compare the feasible nodes
+        self._untotalled: list[NodeIds] = []  # nodes whose total is out of date
+        self._compare = False  # the feasible nodes have to be compared with each other again
+        self._diagnosis: tuple[int, Diagnosis] | None = None
+        self._seen = (-1, -1, -1, -1)  # lengths and versions of what the answers rest on
 
     def refresh(self) -> None:
         """Bring every answer up to the present."""
         cluster = self.cluster
-        seen = (len(cluster.nodes_log), cluster.services.version, len(cluster.pods_log))
-        if seen == self._seen:
-            return
-        if seen[:2] != self._seen[:2]:
-            self._rebuild()
-        else:
-            self._patch(self._seen[2])
-        self._seen = seen
+        seen = (
+            len(cluster.pods_log),
+            len(cluster.nodes_log),
+            cluster.services.version,
+            cluster.namespaces.version,
+        )
+        if seen != self._seen:
+            if seen[1:] != self._seen[1:]:
+                self._rebuild()
+            else:
+                self._patch(self._seen[0])
+            self._seen = seen
+        elif self._anywhere_moved() or self._rejection_moved():
+            self._patch(self._seen[0])
+
+    @property
+    def total(self) -> Ints32:
+        """The total of every node, INFEASIBLE where a node does not take the pod."""
+        if self._compare or self._untotalled:
+            self._update_totals()
+        return self._total
 
     def feasible(self) -> NodeIds:
         """Ids of the nodes that take the pod, ascending."""
-        return np.flatnonzero(self._feasible)
+        return np.flatnonzero(self.mask)
 
     def totals(self, kept: NodeIds) -> Scores:
         """Totals of `kept`, feasible nodes, when no other node is compared with them."""
         return self._base[kept] + self._constant + self._compared(kept)
 
-    def total_of(self, kept: NodeIds) -> Ints32:
-        """The total of every node when only `kept` take the pod."""
-        total = np.full_like(self.total, INFEASIBLE)
-        total[kept] = self.totals(kept)
-        return total
+    @property
+    def without_scores(self) -> bool:
+        """Whether the profile has no score plugin at all: the first node found will do."""
+        return not self.profile.scores
 
     def refusal(self, node: int) -> Refusal | None:
         """Why a node does not take the pod."""
@@ -142,74 +175,104 @@ class Evaluation:
                 return row.plugin.name, row.plugin.verdict(why, self.cluster)
         return None
 
-    def refusal_beside(self, node: int, pods: Iterable[int]) -> Refusal | None:
-        """Why the node would not take the pod if it held these pods as well.
+    def dry_run(self, node: int) -> DryRun:
+        """The node with some pods more or less, to ask what it would say then."""
+        return DryRun(self, node)
 
-        A plugin that skipped the pod is not asked again, as upstream (RunPreFilterExtensionAddPod).
-        """
-        pods = list(pods)
-        for pod in pods:
-            self.cluster.occupy(pod, node)
-        found = self._ask_alone(node)
-        for pod in reversed(pods):
-            self.cluster.vacate(pod, node)
-        return found
-
-    def refuses_for_pods_elsewhere(self) -> bool:
-        """Whether a filter that looks at pods on other nodes refuses some node."""
-        return any(row.whys.any() for row in self._anywhere)
+    def stands_alone(self) -> bool:
+        """Whether each node answers for itself: no filter looks at pods elsewhere."""
+        return all(row.state is SKIP for row in self._anywhere)
 
     def verdicts(self) -> dict[int, Refusal]:
         """For each node that does not take the pod the first filter to refuse, and its verdict."""
-        refused = self.cluster.nodes.exists[: len(self.total)] & ~self._feasible
+        refused = self.cluster.nodes.exists[: len(self.mask)] & ~self.mask
         found = {node: self.refusal(node) for node in np.flatnonzero(refused).tolist()}
         assert None not in found.values(), "a node is infeasible without a reason"
         return {node: refusal for node, refusal in found.items() if refusal is not None}
 
-    def reasons(self, elsewhere: Mapping[int, Refusal] | None = None) -> Counter[str]:
-        """How many nodes gave each reason (a node with several reasons counts in each).
-
-        `elsewhere` are nodes that were refused for other reasons than the standing ones.
-        """
-        remaining = self.cluster.nodes.exists[: len(self.total)].copy()
-        counts: Counter[str] = Counter()
-        for node, (_, verdict) in (elsewhere or {}).items():
-            remaining[node] = False
-            counts.update(verdict.reasons)
+    def codes(self) -> Ints8:
+        """Per node the Code of its answer."""
+        codes = np.full(len(self.mask), Code.UNRESOLVABLE, np.int8)
         if self.rejection is not None:
-            left = int(remaining.sum())
-            return counts + Counter(dict.fromkeys(self.rejection.reasons, left))
+            codes[:] = self.rejection.code
+            return codes
+        open_ = self.allowed.copy() if self.allowed is not None else np.ones_like(self.mask)
+        for row in self._filters:
+            refused = open_ & (row.whys != 0)
+            for why in np.unique(row.whys[refused]).tolist():
+                code = row.plugin.verdict(why, self.cluster).code
+                codes[refused & (row.whys == why)] = code
+            open_ &= row.whys == 0
+        codes[open_] = Code.FITS
+        return codes
+
+    def diagnosis(self) -> Diagnosis:
+        """Why nodes refuse the pod, summed up; kept until an answer changes."""
+        if self._diagnosis is None or self._diagnosis[0] != self.changes:
+            self._diagnosis = self.changes, self._diagnose(self.cluster.nodes.exists)
+        return self._diagnosis[1]
+
+    def diagnosis_beside(self, elsewhere: Mapping[int, Refusal]) -> Diagnosis:
+        """The same when nodes of `elsewhere` refuse the pod for other reasons."""
+        if not elsewhere:
+            return self.diagnosis()
+        remaining = self.cluster.nodes.exists.copy()
+        remaining[list(elsewhere)] = False
+        found = self._diagnose(remaining)
+        reasons, plugins = Counter(found.reasons), set(found.plugins)
+        for plugin, verdict in elsewhere.values():
+            reasons.update(verdict.reasons)
+            plugins.add(plugin)
+        return Diagnosis(reasons, frozenset(plugins))
+
+    def _diagnose(self, among: Bools) -> Diagnosis:
+        remaining = among[: len(self.mask)].copy()
+        counts: Counter[str] = Counter()
+        if self.rejection is not None:
+            counts.update(dict.fromkeys(self.rejection.reasons, int(remaining.sum())))
+            return Diagnosis(counts, frozenset([self.rejected_by]))
+        plugins = set(self.restricted_by)
         if self.allowed is not None:
             left_out = int((remaining & ~self.allowed).sum())
-            counts += Counter({ELSEWHERE.reasons[0]: left_out})
+            counts.update({ELSEWHERE.reasons[0]: left_out} if left_out else {})
             remaining &= self.allowed
         for row in self._filters:
-            whys, times = np.unique(row.whys[remaining], return_counts=True)
+            refused = remaining & (row.whys != 0)
+            if not refused.any():
+                continue
+            plugins.add(row.plugin.name)
+            remaining &= ~refused
+            whys, times = np.unique(row.whys[refused], return_counts=True)
             for why, count in zip(whys.tolist(), times.tolist(), strict=True):
-                if why:
-                    for reason in row.plugin.verdict(why, self.cluster).reasons:
-                        counts[reason] += count
-            remaining &= row.whys == 0
-        return counts
+                for reason in row.plugin.verdict(why, self.cluster).reasons:
+                    counts[reason] += count
+        return Diagnosis(counts, frozenset(plugins))
 
     def scores(self, nodes: NodeIds) -> dict[str, Scores]:
         """Weighted, normalised score of every plugin that has one, for the kept `nodes`."""
         answer: dict[str, Scores] = {}
         for plugin, weight in self.profile.scores:
-            scores = self._ask_score(plugin, nodes)
-            if scores is not None:
-                answer[plugin.name] = weight * scores
+            asked = self.raw_scores(plugin, nodes)
+            if asked is not None:
+                answer[plugin.name] = weight * normalized(plugin, asked)
         return answer
+
+    def raw_scores(self, plugin: ScorePlugin, nodes: NodeIds) -> Scores | None:
+        """What a plugin says of the kept `nodes` before normalisation; None when it skips."""
+        state = plugin.prescore(self.pod, self.cluster, nodes)
+        return None if state is SKIP else plugin.score(self.pod, self.cluster, nodes, state)
 
     # Building
 
     def _rebuild(self) -> None:
         """Ask everything again."""
         count = len(self.cluster.nodes)
-        self.total = np.full(count, INFEASIBLE, np.int32)
-        self._feasible = np.zeros(count, np.bool_)
+        self.changes += 1
+        self.mask = np.zeros(count, np.bool_)
+        self._total = np.full(count, INFEASIBLE, np.int32)
         self._base = np.zeros(count, np.int64)
         self._extra = np.zeros(count, np.int64)
+        self._untotalled, self._compare = [], False
         self._ask_prefilters()
         if self.rejection is not None:
             return
@@ -218,12 +281,12 @@ class Evaluation:
             row.whys = self._ask_filter(row, every)
             row.stamp = self._stamp(row.plugin)
         self._build_scores(every)
-        self._update_feasible(every)
-        self._update_totals(every, compare=True)
+        self._update_mask(every)
+        self._untotalled, self._compare = [every], True
 
     def _ask_prefilters(self) -> None:
-        self.rejection, self.allowed, self._filters = None, None, []
-        self._local, self._anywhere = [], []
+        self.rejection, self._rejecting, self.allowed, self._filters = None, None, None, []
+        self.restricted_by, self._local, self._anywhere = [], [], []
         for plugin in self.profile.filters:
             state = plugin.prefilter(self.pod, self.cluster)
             if state is SKIP and not (
@@ -232,9 +295,10 @@ class Evaluation:
                 continue
             if isinstance(state, Rejection):
                 self.rejection, self.rejected_by = state.verdict, plugin.name
+                self._rejecting, self._rejecting_stamp = plugin, self._stamp(plugin)
                 return
             if isinstance(state, OnlyNodes):
-                self._allow_only(state.nodes)
+                self._allow_only(plugin, state.nodes)
                 state = state.state
             self._filters.append(_FilterRow(plugin, state, np.empty(0, np.int32)))
         self._anywhere = [r for r in self._filters if r.plugin.reads & Reads.PODS_ANYWHERE]
@@ -244,10 +308,11 @@ class Evaluation:
             if row.plugin.reads & Reads.PODS_ON_NODE and row not in self._anywhere
         ]
 
-    def _allow_only(self, nodes: NodeIds) -> None:
-        mask = np.zeros(len(self.total), np.bool_)
+    def _allow_only(self, plugin: FilterPlugin, nodes: NodeIds) -> None:
+        mask = np.zeros(len(self.mask), np.bool_)
         mask[nodes] = True
         self.allowed = mask if self.allowed is None else self.allowed & mask
+        self.restricted_by.append(plugin.name)
 
     def _build_scores(self, every: NodeIds) -> None:
         self._sums, self._relative, self._late, self._constant = [], [], [], 0
@@ -278,10 +343,11 @@ class Evaluation:
     def _patch(self, pods_seen: int) -> None:
         """Ask the plugins that look at pods, for the nodes whose pods changed."""
         if self.rejection is not None:
-            if any(p.reads & Reads.PODS_ANYWHERE for p in self.profile.filters):
+            if self._rejection_moved():
                 self._rebuild()
             return
         changed = self._changed(pods_seen)
+        self.changes += 1
         for row in self._local:
             row.whys[changed] = row.plugin.filter(self.pod, self.cluster, changed, row.state)
         for score in self._local_sums:
@@ -290,59 +356,84 @@ class Evaluation:
             score.raw[changed] = raw
         for score in self._local_relative:
             score.raw[changed] = score.plugin.score(self.pod, self.cluster, changed, score.state)
-        asked = changed
-        if self._anywhere and self._ask_anywhere():
-            asked = np.arange(len(self.total))
-        moved = self._update_feasible(asked)
-        moved |= bool(self._local_relative) or self._late_moved()
-        self._update_totals(asked, compare=moved)
+        if self._anywhere and self._anywhere_moved():
+            if not self._ask_anywhere():
+                self._rebuild()
+                return
+            changed = np.arange(len(self.mask))
+        if self._update_mask(changed) or self._local_relative or self._late_moved():
+            self._compare = True
+        self._untotalled.append(changed)
 
     def _changed(self, pods_seen: int) -> NodeIds:
         log = self.cluster.pods_log
-        if len(log) - pods_seen > len(self.total):
-            return np.arange(len(self.total))
+        if len(log) - pods_seen > len(self.mask):
+            return np.arange(len(self.mask))
         return np.array(sorted(set(log[pods_seen:])), np.int64)
 
-    def _ask_anywhere(self) -> bool:
-        """Ask the filters that look at all pods again if those moved; whether any was asked."""
-        asked = False
-        every = np.arange(len(self.total))
+    def _rejection_moved(self) -> bool:
+        """Whether the pre-filter that rejected the pod may think otherwise now."""
+        if self._rejecting is None or not self._rejecting.reads & Reads.PODS_ANYWHERE:
+            return False
+        stamp = self._stamp(self._rejecting)
+        return stamp is None or stamp != self._rejecting_stamp
+
+    def _anywhere_moved(self) -> bool:
         for row in self._anywhere:
             stamp = self._stamp(row.plugin)
             if stamp is None or stamp != row.stamp:
-                asked, row.stamp = True, stamp
+                return True
+        return False
+
+    def _ask_anywhere(self) -> bool:
+        """Ask the filters that look at all pods again; False if one now rejects or restricts."""
+        every = np.arange(len(self.mask))
+        for row in self._anywhere:
+            stamp = self._stamp(row.plugin)
+            if stamp is None or stamp != row.stamp:
+                row.stamp = stamp
                 row.state = row.plugin.prefilter(self.pod, self.cluster)
+                if isinstance(row.state, Rejection | OnlyNodes):
+                    return False
                 row.whys = self._ask_filter(row, every)
-        return asked
+        return True
 
     def _stamp(self, plugin: object) -> Any:
         return plugin.stamp(self.pod, self.cluster) if isinstance(plugin, Stamps) else None
 
     def _late_moved(self) -> bool:
-        stamps = [(row.stamp, self._stamp(row.plugin)) for row in self._late]
-        return any(new is None or old != new for old, new in stamps)
+        for row in self._late:
+            stamp = self._stamp(row.plugin)
+            if stamp is None or stamp != row.stamp:
+                return True
+        return False
 
-    def _update_feasible(self, nodes: NodeIds) -> bool:
-        """Whether a node became feasible or ceased to be."""
+    def _update_mask(self, nodes: NodeIds) -> bool:
+        """Whether a node came to take the pod or ceased to."""
         fits = self.cluster.nodes.exists[nodes]
         if self.allowed is not None:
             fits = fits & self.allowed[nodes]
         for row in self._filters:
             fits = fits & (row.whys[nodes] == 0)
-        moved = bool((self._feasible[nodes] != fits).any())
-        self._feasible[nodes] = fits
+        moved = bool((self.mask[nodes] != fits).any())
+        self.mask[nodes] = fits
         return moved
 
-    def _update_totals(self, nodes: NodeIds, *, compare: bool) -> None:
-        """`compare`: the nodes must be compared with each other again, where scores do that."""
-        if compare and (self._relative or self._late):
+    def _update_totals(self) -> None:
+        """Bring `_total` up to date, for the nodes that moved or, where compared, for all."""
+        if self._compare and (self._relative or self._late):
             kept = self.feasible()
             self._extra[kept] = self._compared(kept)
             for row in self._late:
                 row.stamp = self._stamp(row.plugin)
-            nodes = np.arange(len(self.total))
+            nodes = np.arange(len(self.mask))
+        elif len(self._untotalled) == 1:
+            nodes = self._untotalled[0]
+        else:
+            nodes = np.unique(np.concatenate(self._untotalled))
+        self._untotalled, self._compare = [], False
         total = self._base[nodes] + self._extra[nodes] + self._constant
-        self.total[nodes] = np.where(self._feasible[nodes], total, INFEASIBLE)
+        self._total[nodes] = np.where(self.mask[nodes], total, INFEASIBLE)
 
     def _compared(self, kept: NodeIds) -> Ints:
         """Sum of the scores that depend on which nodes are kept."""
@@ -353,9 +444,9 @@ class Evaluation:
             assert isinstance(row.plugin, Normalizes)
             totals += row.weight * row.plugin.normalize(row.raw[kept])
         for late in self._late:
-            scores = self._ask_score(late.plugin, kept)
-            if scores is not None:
-                totals += late.weight * scores
+            raw = self.raw_scores(late.plugin, kept)
+            if raw is not None:
+                totals += late.weight * normalized(late.plugin, raw)
         return totals
 
     # Asking
@@ -368,37 +459,72 @@ class Evaluation:
             return np.zeros(len(nodes), np.int32)
         return row.plugin.filter(self.pod, self.cluster, nodes, row.state)
 
-    def _ask_score(self, plugin: ScorePlugin, nodes: NodeIds) -> Scores | None:
-        """Normalised scores of a plugin, asked afresh; None when it skips the pod."""
-        state = plugin.prescore(self.pod, self.cluster, nodes)
-        if state is SKIP:
-            return None
-        scores = plugin.score(self.pod, self.cluster, nodes, state)
-        return plugin.normalize(scores) if isinstance(plugin, Normalizes) else scores
 
-    def _ask_alone(self, node: int) -> Refusal | None:
-        """Ask the filters about one node as it is now, leaving the kept answers alone."""
-        nodes = np.array([node])
-        if self.rejection is not None or (self.allowed is not None and not self.allowed[node]):
-            return self.refusal(node)
-        for row in self._filters:
-            asked = row
-            if row.plugin.reads & Reads.PODS_ANYWHERE and row.state is not SKIP:
-                asked = _FilterRow(
-                    row.plugin, row.plugin.prefilter(self.pod, self.cluster), row.whys
-                )
-            if why := int(self._ask_filter(asked, nodes)[0]):
-                return row.plugin.name, row.plugin.verdict(why, self.cluster)
+def normalized(plugin: ScorePlugin, raw: Scores) -> Scores:
+    """The scores of the kept nodes as they count, before the weight."""
+    return plugin.normalize(raw) if isinstance(plugin, Normalizes) else raw
+
+
+class DryRun:
+    """One node as it would be with some pods more or less; leave the `with` to put it back.
+
+    As upstream, a plugin that skipped the pod is not asked, and what a pre-filter derived from pods
+    anywhere is carried on by the plugin itself (RunPreFilterExtensionAddPod, RemovePod).
+    """
+
+    def __init__(self, evaluation: Evaluation, node: int) -> None:
+        self._evaluation = evaluation
+        self._cluster = evaluation.cluster
+        self._node = node
+        self._nodes = np.array([node])
+        self._rows = [row for row in evaluation._filters if row.state is not SKIP]
+        self._states = [row.state for row in self._rows]
+        self._moves: list[tuple[int, int]] = []
+
+    def __enter__(self) -> DryRun:
+        self._pods = dict(self._cluster.nodes.pods[self._node])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pod, sign in reversed(self._moves):
+            self._cluster.suppose(pod, self._node, -sign)
+        self._cluster.restore_order(self._node, self._pods)
+
+    def add(self, pod: int) -> None:
+        """Suppose that the pod were on the node too."""
+        self._move(pod, 1)
+
+    def remove(self, pod: int) -> None:
+        """Suppose that the pod were no longer on the node."""
+        self._move(pod, -1)
+
+    def refusal(self) -> Refusal | None:
+        """Why the node would not take the pod."""
+        evaluation = self._evaluation
+        if evaluation.rejection is not None:
+            return evaluation.rejected_by, evaluation.rejection
+        if evaluation.allowed is not None and not evaluation.allowed[self._node]:
+            return "", ELSEWHERE
+        for row, state in zip(self._rows, self._states, strict=True):
+            plugin = row.plugin
+            whys = plugin.filter(evaluation.pod, self._cluster, self._nodes, state)
+            if why := int(whys[0]):
+                return plugin.name, plugin.verdict(why, self._cluster)
         return None
+
+    def _move(self, pod: int, sign: int) -> None:
+        self._cluster.suppose(pod, self._node, sign)
+        self._moves.append((pod, sign))
+        for place, row in enumerate(self._rows):
+            if isinstance(row.plugin, Assumes):
+                self._states[place] = row.plugin.assume(
+                    self._states[place], self._evaluation.pod, self._cluster, pod, self._node, sign
+                )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What all nodes say to one pod, when pods that are nominated to nodes count as well.
-
-    `total` is INFEASIBLE where a node does not take the pod, `refused` the nodes that would take it
-    but for nominated pods. With `alone`, the pod's own nominated node takes it: no other was asked.
-    """
+    """What all nodes say to one pod, when pods that are nominated to nodes count as well."""
 
     evaluation: Evaluation
     total: Ints32
@@ -415,27 +541,24 @@ class Answer:
 
     def reasons(self) -> Counter[str]:
         """How many nodes gave each reason."""
-        return self.evaluation.reasons(self.refused)
+        return self.evaluation.diagnosis_beside(self.refused).reasons
 
 
 def answer(
     evaluation: Evaluation, nominated: Mapping[int, list[int]], own_node: int | None
 ) -> Answer:
-    """The standing answer, corrected for pods that are `nominated` to nodes (node -> pods).
-
-    A node must take the pod both with and without them, and `own_node`, to which the pod itself is
-    nominated, is asked before all others (schedule_one.go findNodesThatFitPod and
-    framework/runtime RunFilterPluginsWithNominatedPods, v1.34.1).
-    """
+    """The standing answer, corrected for pods that are `nominated` to nodes (node -> pods)."""
     refused = {}
     for node, pods in nominated.items():
-        refusal = evaluation.refusal_beside(node, pods)
+        with evaluation.dry_run(node) as supposed:
+            for pod in pods:
+                supposed.add(pod)
+            refusal = supposed.refusal()
         if refusal is not None:
             refused[node] = refusal
-    if own_node is not None and own_node not in refused and evaluation.refusal(own_node) is None:
-        return Answer(evaluation, evaluation.total_of(np.array([own_node])), refused, alone=True)
-    if not refused:
-        return Answer(evaluation, evaluation.total, refused)
-    feasible = evaluation.feasible()
-    kept = feasible[~np.isin(feasible, list(refused))]
-    return Answer(evaluation, evaluation.total_of(kept), refused)
+    kept = evaluation.feasible()
+    alone = own_node is not None and own_node not in refused and bool(evaluation.mask[own_node])
+    kept = np.array([own_node]) if alone else kept[~np.isin(kept, list(refused))]
+    total = np.full_like(evaluation.total, INFEASIBLE)
+    total[kept] = evaluation.totals(kept)
+    return Answer(evaluation, total, refused, alone=alone)

@@ -125,7 +125,7 @@ class Scheduler:
         found = self.ask(entry.pod, template)
         node, score, ties = self._select(found.total)
         if node == UNBOUND:
-            apart = found.evaluation.refuses_for_pods_elsewhere()
+            apart = True
             return Unschedulable(entry.pod, self._message(found), apart)
         feasible = len(found.feasible()) if self.decisions else 0
         return Bind(entry.pod, node, score, ties, feasible)

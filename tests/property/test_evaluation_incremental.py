@@ -108,7 +108,7 @@ def on_node(cluster, kind, node, second):
         cluster.set_unschedulable(node, bool(second % 2))
     elif kind == "label":
         labels = NODE_LABELS[second % len(NODE_LABELS)]
-        cluster.set_labels(node, {HOSTNAME: cluster.nodes.names[node], **labels})
+        cluster.update_node(node, labels={HOSTNAME: cluster.nodes.names[node], **labels})
     elif kind == "remove-node":
         cluster.remove_node(node)
 
@@ -119,7 +119,7 @@ def facts(cluster, evaluation):
     return (
         evaluation.feasible().tolist(),
         evaluation.verdicts(),
-        evaluation.reasons(),
+        evaluation.diagnosis(),
         evaluation.total.tolist(),
     )
 
@@ -170,7 +170,7 @@ def test_the_order_of_the_nodes_changes_no_answer(shape, steps, data):
     ours.refresh()
     theirs.refresh()
     assert [int(ours.total[node]) for node in order] == theirs.total.tolist()
-    assert ours.reasons() == theirs.reasons()
+    assert ours.diagnosis() == theirs.diagnosis()
 
 
 def rebuilt(cluster, order):
