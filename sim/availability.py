@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sim.cluster import Change
+from sim.disruptions import scaled_up
 from sim.tables import NEVER
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster
-    from sim.workloads import IntOrPercent, PodDisruptionBudget
+    from sim.podspec import PodTemplate
+    from sim.workloads import PodDisruptionBudget
 
 RELEVANT = (
     Change.POD_READY,
@@ -97,18 +99,12 @@ class Availability:
         record = self.records.setdefault(workload, Record(since_ms=cluster.clock.now_ms))
         record.settle(cluster.clock.now_ms)
         record.wanted = wanted.replicas
-        budget = self._budget(key[0], wanted.template.labels)
+        budget = self._budget(wanted.template)
         record.minimum = wanted.replicas if budget is None else minimum(budget, wanted.replicas)
 
-    def _budget(self, namespace: str, labels: object) -> PodDisruptionBudget | None:
-        for budget in self._cluster.budgets.values():
-            if (
-                budget.namespace == namespace
-                and budget.selector is not None
-                and budget.selector.matches(labels)  # type: ignore[arg-type]
-            ):
-                return budget
-        return None
+    def _budget(self, template: PodTemplate) -> PodDisruptionBudget | None:
+        budgets = self._cluster.budgets.values()
+        return next((budget for budget in budgets if budget.picks(template)), None)
 
 
 def minimum(budget: PodDisruptionBudget, replicas: int) -> int:
@@ -118,10 +114,3 @@ def minimum(budget: PodDisruptionBudget, replicas: int) -> int:
     if budget.max_unavailable is not None:
         return max(replicas - scaled_up(budget.max_unavailable, replicas), 0)
     return replicas
-
-
-def scaled_up(value: IntOrPercent, total: int) -> int:
-    """A number as it is, or a percentage of `total` rounded up (apimachinery util/intstr)."""
-    if isinstance(value, int):
-        return value
-    return -(-int(value.rstrip("%")) * total // 100)

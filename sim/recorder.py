@@ -57,6 +57,7 @@ class Reason(IntEnum):
     NODE_SCHEDULABLE = 32
     ERRORS_BEGIN = 33
     ERRORS_END = 34
+    PREEMPTED = 35
 
 
 # reason -> (type, Kubernetes' name, message); {arg} is the argument: a number, node or text.
@@ -102,6 +103,7 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.NODE_SCHEDULABLE: ("Normal", "NodeSchedulable", "Node was uncordoned"),
     Reason.ERRORS_BEGIN: ("Warning", "RequestsFail", "Requests begin to fail"),
     Reason.ERRORS_END: ("Normal", "RequestsSucceed", "All requests are answered again"),
+    Reason.PREEMPTED: ("Normal", "Preempted", "Preempted by a pod of higher priority"),
 }
 
 

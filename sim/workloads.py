@@ -68,6 +68,14 @@ class PodDisruptionBudget:
     selector: Selector | None
     min_available: IntOrPercent | None = None
     max_unavailable: IntOrPercent | None = None
+    disruptions_allowed: int | None = None  # as its status says, which a simulation works out anew
+    disrupted_pods: frozenset[str] = frozenset()  # names of pods whose eviction has been granted
+
+    def picks(self, template: PodTemplate) -> bool:
+        """Whether it protects pods of this template; an empty selector picks all, None nothing."""
+        if self.selector is None or self.namespace != template.namespace:
+            return False
+        return self.selector.matches(template.labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from typing import Any
 
 from sim.errors import Problem
 from sim.labels import Labels, Selector
+from sim.manifests import storage
 from sim.manifests.pods import PRIORITY_MAX, SYSTEM_CLASSES, Admission, parse_taint, parse_template
 from sim.manifests.value import Value, merged, milliseconds
 from sim.podspec import PodSpec, PodTemplate, Resources, Taint
+from sim.storage import STORAGE_TYPES, StorageObject
 from sim.workloads import (
     Deployment,
     Job,
@@ -69,6 +71,7 @@ Parsed = (
     | PodDisruptionBudget
     | PriorityClass
     | Namespace
+    | StorageObject
 )
 
 
@@ -85,6 +88,7 @@ class Manifests:
     budgets: list[PodDisruptionBudget] = field(default_factory=list)
     priority_classes: list[PriorityClass] = field(default_factory=list)
     namespaces: list[Namespace] = field(default_factory=list)
+    storage: list[StorageObject] = field(default_factory=list)  # volumes, claims, classes, ...
     by_kind: Counter[str] = field(default_factory=Counter)
     unmodelled_kinds: Counter[str] = field(default_factory=Counter)
     unmodelled_fields: Counter[str] = field(default_factory=Counter)
@@ -105,6 +109,7 @@ class Manifests:
             PodDisruptionBudget: self.budgets,
             PriorityClass: self.priority_classes,
             Namespace: self.namespaces,
+            **dict.fromkeys(STORAGE_TYPES, self.storage),
         }
         return lists[type(item)]
 
@@ -303,12 +308,15 @@ def _budget(value: Value, _admission: Admission) -> PodDisruptionBudget:
         most.problem("minAvailable is set too; expected one of the two")
     selector = spec.get("selector").selector()
     old = value.get("apiVersion").raw == "policy/v1beta1"
+    allowed = value.get("status", "disruptionsAllowed")
     return PodDisruptionBudget(
         namespace=_namespace(value),
         name=_name(value),
         selector=None if old and selector == Selector() else selector,
         min_available=least.int_or_percent(),
         max_unavailable=most.int_or_percent(),
+        disruptions_allowed=allowed.integer() if allowed else None,
+        disrupted_pods=frozenset(value.get("status", "disruptedPods").mapping()),
     )
 
 
@@ -358,6 +366,7 @@ PARSERS: dict[tuple[str, str], Parser] = {
     ("batch", "Job"): _job,
     ("policy", "PodDisruptionBudget"): _budget,
     ("scheduling.k8s.io", "PriorityClass"): _priority_class,
+    **storage.PARSERS,
 }
 
 # Workloads that are not run yet, and where their pod template stands.
