@@ -88,10 +88,12 @@ def parse_pod_spec(value: Value, admission: Admission) -> PodSpec:
         init_containers=init_containers,
         node_name=value.get("nodeName").text(),
         node_selector=value.get("nodeSelector").labels(),
-        required_affinity=_required_terms(node_affinity),
-        preferred_affinity=_preferred_terms(node_affinity),
+        required_affinity=required_terms(node_affinity),
+        preferred_affinity=preferred_terms(node_affinity),
         tolerations=_with_defaults(tolerations) if admission.on else tolerations,
-        spread=tuple(_spread(item) for item in value.get("topologySpreadConstraints").items()),
+        spread=tuple(spread_of(item) for item in value.get("topologySpreadConstraints").items()),
+        pod_affinity=parse_pod_affinity(value.get("affinity"), labels, stored=not admission.on),
+        volumes=parse_volumes(value.get("volumes")),
         scheduler_name=value.get("schedulerName").text() or "default-scheduler",
         scheduling_gates=_names(value.get("schedulingGates")),
         overhead=value.get("overhead").resources(),
@@ -212,7 +214,8 @@ def _probe(value: Value, *, only_one_success: bool = False) -> Probe | None:
     )
 
 
-def _required_terms(node_affinity: Value) -> tuple[NodeSelectorTerm, ...] | None:
+def required_terms(node_affinity: Value) -> tuple[NodeSelectorTerm, ...] | None:
+    """The terms of which a node must match one; None when there is no such rule."""
     required = node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
         return None
@@ -223,7 +226,8 @@ def _required_terms(node_affinity: Value) -> tuple[NodeSelectorTerm, ...] | None
     return tuple(_term(item) for item in terms.items())
 
 
-def _preferred_terms(node_affinity: Value) -> tuple[PreferredTerm, ...]:
+def preferred_terms(node_affinity: Value) -> tuple[PreferredTerm, ...]:
+    """The terms that a node had better match, with their weights."""
     preferred = node_affinity.get("preferredDuringSchedulingIgnoredDuringExecution").items()
     return tuple(
         PreferredTerm(_weight(item.get("weight")), _term(item.get("preference")))
@@ -275,7 +279,8 @@ def _covers(own: Toleration, default: Toleration) -> bool:
     return own.key in ("", default.key) and own.effect in ("", default.effect)
 
 
-def _spread(value: Value) -> SpreadConstraint:
+def spread_of(value: Value) -> SpreadConstraint:
+    """A topology spread constraint of a pod."""
     value.mapping()
     skew, domains = value.get("maxSkew"), value.get("minDomains")
     if not skew:
