@@ -92,8 +92,6 @@ def parse_pod_spec(value: Value, admission: Admission) -> PodSpec:
         preferred_affinity=preferred_terms(node_affinity),
         tolerations=_with_defaults(tolerations) if admission.on else tolerations,
         spread=tuple(spread_of(item) for item in value.get("topologySpreadConstraints").items()),
-        pod_affinity=parse_pod_affinity(value.get("affinity"), labels, stored=not admission.on),
-        volumes=parse_volumes(value.get("volumes")),
         scheduler_name=value.get("schedulerName").text() or "default-scheduler",
         scheduling_gates=_names(value.get("schedulingGates")),
         overhead=value.get("overhead").resources(),
