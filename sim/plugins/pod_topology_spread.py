@@ -38,6 +38,7 @@ VERDICTS = {
     TOO_SKEWED: Verdict(Code.UNSCHEDULABLE, (WRONG,)),
     NO_KEY: Verdict(Code.UNRESOLVABLE, (f"{WRONG} (missing required label)",)),
 }
+NO_SECOND = 2**31 - 1  # MaxInt32: there is one value only
 IGNORED = -1  # the raw score of a node that lacks a key; others are >= 0
 Action = Literal["DoNotSchedule", "ScheduleAnyway"]
 
@@ -57,6 +58,7 @@ class Constraint:
     counted: Bools
     pods: Counts | None
     picks_itself: bool
+    selector: Selector | None
 
     def per_node(self) -> Ints32:
         """How many pods the selector picks on each node."""
@@ -69,6 +71,39 @@ class Constraint:
         if self.pods is None:
             return np.zeros(self.slots, np.int64)
         return per_slot(self.slot[among], self.per_node()[among], self.slots)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skew:
+    """A hard constraint at one moment: how many pods there are under each value.
+
+    A dry run moves pods of one node only, so of one value: `moved` by `delta`. The fewest pods of
+    all values follow from the two lowest counts, which upstream keeps as its critical paths.
+    """
+
+    constraint: Constraint
+    among: Bools  # the nodes whose pods count
+    totals: Ints
+    known: Bools
+    by_slot: Whys  # as long as nothing has moved
+    lowest: tuple[int, int, int]  # a value with the fewest pods, how many, and the second fewest
+    moved: int = 0
+    delta: int = 0
+
+    def whys(self, nodes: NodeIds) -> Whys:
+        """Per node whether a further pod would skew the spread too much."""
+        slots = self.constraint.slot[nodes]
+        if self.delta == 0:
+            return self.by_slot[slots]
+        totals = self.totals[slots] + self.delta * (slots == self.moved)
+        return whys_of(self.constraint, slots, totals, self._least())
+
+    def _least(self) -> int:
+        if not enough_domains(self.constraint, self.known):
+            return 0
+        fewest, least, second = self.lowest
+        others = second if fewest == self.moved else least
+        return min(int(self.totals[self.moved]) + self.delta, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +130,29 @@ class PodTopologySpread:
     # Filter
 
     def prefilter(self, pod: Template, cluster: Cluster) -> Any:
-        """Per hard constraint the verdict by slot, computed from the counts of all nodes."""
+        """The skew of each hard constraint, computed from the counts of all nodes."""
         resolved = self._resolved(pod, cluster, "DoNotSchedule")
         if not resolved.constraints:
             return SKIP
-        return [(c.slot, whys_by_slot(c, resolved.has_keys)) for c in resolved.constraints]
+        return [skew_of(c, resolved.has_keys) for c in resolved.constraints]
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """What the first constraint that is not met says."""
         whys = np.zeros(len(nodes), np.int32)
-        for slot, by_slot in reversed(state):
-            answer = by_slot[slot[nodes]]
+        for skew in reversed(state):
+            answer = skew.whys(nodes)
             whys = np.where(answer != 0, answer, whys)
         return whys
+
+    def assume(
+        self, state: Any, pod: Template, cluster: Cluster, other: int, node: int, sign: int
+    ) -> Any:
+        """The skews with one pod more or less (updateWithPod); it counts even while it is being
+        deleted, and for an empty selector too, unlike when the pods were counted."""
+        template = cluster.pod_template(other).pod
+        if template.namespace != pod.pod.namespace:
+            return state
+        return [_moved(skew, template, node, sign) for skew in state]
 
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """Skew can be helped by removing pods, a missing label cannot."""
@@ -219,18 +264,46 @@ def default_selector(pod: Template, cluster: Cluster) -> Selector:
     return Selector(tuple(found))
 
 
-def whys_by_slot(constraint: Constraint, has_keys: Bools) -> Whys:
-    """Per slot whether a further pod would skew the spread too much."""
-    rule = constraint.rule
+def skew_of(constraint: Constraint, has_keys: Bools) -> Skew:
+    """The counts by value, and per slot whether a further pod would skew the spread too much."""
     among = has_keys & constraint.counted
     totals = constraint.per_slot(among)
     known = np.bincount(constraint.slot[among], minlength=constraint.slots) > 0
-    enough = int(known.sum()) >= (rule.min_domains or 1)
-    least = int(totals[known].min()) if enough else 0
+    lowest = _lowest(totals, known)
+    least = lowest[1] if enough_domains(constraint, known) else 0
+    by_slot = whys_of(constraint, np.arange(constraint.slots), totals, least)
+    return Skew(constraint, among, totals, known, by_slot, lowest)
+
+
+def enough_domains(constraint: Constraint, known: Bools) -> bool:
+    """Whether there are `minDomains` values; else the fewest pods count as 0."""
+    return int(known.sum()) >= (constraint.rule.min_domains or 1)
+
+
+def whys_of(constraint: Constraint, slots: Any, totals: Ints, least: int) -> Whys:
+    """What is wrong with the values `slots`, which have so many pods."""
     skew = totals + int(constraint.picks_itself) - least
-    whys = np.where(skew > rule.max_skew, TOO_SKEWED, 0).astype(np.int32)
-    whys[0] = NO_KEY
-    return whys
+    whys = np.where(skew > constraint.rule.max_skew, TOO_SKEWED, 0).astype(np.int32)
+    return np.where(slots == 0, np.int32(NO_KEY), whys)
+
+
+def _lowest(totals: Ints, known: Bools) -> tuple[int, int, int]:
+    slots = np.flatnonzero(known)
+    if not len(slots):
+        return 0, 0, 0
+    counts = totals[slots]
+    place = int(counts.argmin())
+    others = np.delete(counts, place)
+    second = int(others.min()) if len(others) else NO_SECOND
+    return int(slots[place]), int(counts[place]), second
+
+
+def _moved(skew: Skew, template: PodTemplate, node: int, sign: int) -> Skew:
+    constraint = skew.constraint
+    picks = constraint.selector is not None and constraint.selector.matches(template.labels)
+    if not picks or not skew.among[node]:
+        return skew
+    return replace(skew, moved=int(constraint.slot[node]), delta=skew.delta + sign)
 
 
 def _term(constraint: Constraint, kept: NodeIds, ranked: Bools) -> tuple[Constraint, Any, float]:
@@ -277,6 +350,7 @@ def _constraint(
         if empty or selector is None
         else cluster.pod_counts.of(pod.pod.namespace, selector),
         picks_itself=selector is not None and selector.matches(pod.pod.labels),
+        selector=selector,
     )
 
 
