@@ -11,6 +11,7 @@ from sim.controlplane import Reconcile
 from sim.evaluation import Profile
 from sim.extend import FilterPlugin, ScorePlugin
 from sim.plugins.image_locality import ImageLocality
+from sim.plugins.inter_pod_affinity import InterPodAffinity
 from sim.plugins.node_affinity import NodeAffinity
 from sim.plugins.node_name import NodeName
 from sim.plugins.node_ports import NodePorts
@@ -28,6 +29,7 @@ FILTERS: dict[str, type[FilterPlugin]] = {
     "NodePorts": NodePorts,
     "NodeResourcesFit": NodeResourcesFit,
     "PodTopologySpread": PodTopologySpread,
+    "InterPodAffinity": InterPodAffinity,
 }
 
 # name -> (plugin, default weight)
@@ -35,6 +37,7 @@ SCORES: dict[str, tuple[type[ScorePlugin], int]] = {
     "TaintToleration": (TaintToleration, 3),
     "NodeAffinity": (NodeAffinity, 2),
     "PodTopologySpread": (PodTopologySpread, 2),
+    "InterPodAffinity": (InterPodAffinity, 2),
     "NodeResourcesFit": (NodeResourcesFit, 1),
     "NodeResourcesBalancedAllocation": (NodeResourcesBalancedAllocation, 1),
     "ImageLocality": (ImageLocality, 1),

@@ -18,6 +18,7 @@ from sim.clock import Clock
 from sim.events import Kind, NodeFacts, PodFacts
 from sim.labels import Labels, Selector
 from sim.nodes import NodeShape
+from sim.podaffinity import AffinityCounts
 from sim.podcounts import PodCounts
 from sim.podspec import (
     CPU,
@@ -204,6 +205,9 @@ class Cluster:
         self.pod_counts = PodCounts(self.nodes, self.pods, self.templates)
         self.pods_log = array("i")  # nodes whose pods changed, in order
         self.nodes_log = array("i")  # nodes whose own properties changed, in order
+        self.affinity_counts = AffinityCounts(
+            self.nodes, self.pods, self.templates, self.namespaces, self.nodes_log
+        )
         self._pending = 0
         self._names: dict[int, str] = {}
         self._template_ids: dict[str, int] = {}
@@ -668,6 +672,7 @@ class Cluster:
         self._sum(template, node, sign)
         if self.pods.deleting_ms[pod] == NEVER:
             self.pod_counts.add(template, node, sign)
+        self.affinity_counts.add(template, node, sign)
         self.pods_log.append(node)
 
     def _sum(self, template: Template, node: int, sign: int) -> None:
@@ -764,6 +769,7 @@ class Cluster:
         ]
         self._check_sums(holders)
         self.pod_counts.check()
+        self.affinity_counts.check()
         on_nodes = sorted(pod for node in range(len(table)) for pod in table.pods[node])
         assert on_nodes == holders, f"pods on nodes {on_nodes} are not the holders {holders}"
         for pod in range(len(pods)):

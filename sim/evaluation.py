@@ -124,7 +124,7 @@ class Evaluation:
         self._untotalled: list[NodeIds] = []  # nodes whose total is out of date
         self._compare = False  # the feasible nodes have to be compared with each other again
         self._diagnosis: tuple[int, Diagnosis] | None = None
-        self._seen = (-1, -1, -1, -1)  # lengths and versions of what the answers rest on
+        self._seen = (-1, -1, -1, -1, -1)  # lengths and versions of what the answers rest on
 
     def refresh(self) -> None:
         """Bring every answer up to the present."""
@@ -134,6 +134,7 @@ class Evaluation:
             len(cluster.nodes_log),
             cluster.services.version,
             cluster.namespaces.version,
+            cluster.affinity_counts.spoken_of(self.pod),
         )
         if seen != self._seen:
             if seen[1:] != self._seen[1:]:

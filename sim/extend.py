@@ -131,7 +131,8 @@ class Concerns(Protocol):
     """A plugin that knows without looking at the nodes when it has nothing to say."""
 
     def concerns(self, pod: Template, cluster: Cluster) -> bool:
-        """False: it will SKIP this pod until a node or a Service changes."""
+        """False: it will SKIP this pod until a node, a Service or a Namespace changes, or a pod
+        template comes with an affinity term that means this one."""
 
 
 @runtime_checkable

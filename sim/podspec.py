@@ -97,15 +97,17 @@ class SpreadConstraint:
 class PodAffinityTerm:
     """Pods that this pod wants near (or far): those of some namespaces that a selector picks.
 
-    The selector already holds what matchLabelKeys and mismatchLabelKeys add to it (the API server
-    merges them when the pod is created). Without `namespaces` and `namespace_selector` the pod's
-    own namespace is meant; an empty namespace selector means every namespace.
+    The label keys narrow the selector to pods with this pod's own values of these labels, or to
+    those with others. Without `namespaces` and `namespace_selector` the pod's own namespace is
+    meant; an empty namespace selector means every namespace.
     """
 
     topology_key: str
     selector: Selector | None  # None matches nothing
     namespaces: tuple[str, ...] = ()
     namespace_selector: Selector | None = None
+    match_label_keys: tuple[str, ...] = ()
+    mismatch_label_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sim.errors import Position, Problem, ScenarioError, did_you_mean
 from sim.evaluation import Profile
 from sim.extend import FilterPlugin, ScorePlugin
 from sim.labels import Requirement, Selector
+from sim.plugins.inter_pod_affinity import InterPodAffinity
 from sim.plugins.node_affinity import NodeAffinity
 from sim.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
 from sim.plugins.node_resources_fit import NodeResourcesFit
@@ -162,6 +163,14 @@ def _spread(args: Config) -> PodTopologySpread:
     return PodTopologySpread(tuple(_constraint(c) for c in given), system_defaulted=False)
 
 
+def _inter_pod(args: Config) -> InterPodAffinity:
+    weight = args.get("hardPodAffinityWeight")
+    return InterPodAffinity(
+        hard_weight=1 if weight is None else weight,
+        ignore_preferred_of_others=bool(args.get("ignorePreferredTermsOfExistingPods")),
+    )
+
+
 def _term(term: Config) -> NodeSelectorTerm:
     return NodeSelectorTerm(
         expressions=tuple(_requirement(e) for e in term.get("matchExpressions") or []),
@@ -190,6 +199,7 @@ BUILDERS: dict[str, Callable[[Config], Any]] = {
     "NodeResourcesBalancedAllocation": _balanced,
     "NodeAffinity": _affinity,
     "PodTopologySpread": _spread,
+    "InterPodAffinity": _inter_pod,
 }
 
 

@@ -68,7 +68,13 @@ _TABLE = {
     "Probe": """httpGet tcpSocket exec grpc initialDelaySeconds periodSeconds timeoutSeconds
         successThreshold failureThreshold terminationGracePeriodSeconds | |""",
     "Lifecycle": "| stopSignal | preStop postStart",
-    "Affinity": "nodeAffinity:NodeAffinity | | podAffinity podAntiAffinity",
+    "Affinity": """nodeAffinity:NodeAffinity podAffinity:PodAffinity
+        podAntiAffinity:PodAffinity | |""",
+    "PodAffinity": """requiredDuringSchedulingIgnoredDuringExecution:PodTerm
+        preferredDuringSchedulingIgnoredDuringExecution:PreferredPodTerm | |""",
+    "PreferredPodTerm": "weight podAffinityTerm:PodTerm | |",
+    "PodTerm": """topologyKey labelSelector:Selector namespaces namespaceSelector:Selector
+        matchLabelKeys mismatchLabelKeys | |""",
     "NodeAffinity": """requiredDuringSchedulingIgnoredDuringExecution:NodeSelector
         preferredDuringSchedulingIgnoredDuringExecution:Preferred | |""",
     "NodeSelector": "nodeSelectorTerms:Term | |",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sim.errors import did_you_mean
+from sim.labels import Labels
+from sim.manifests.affinity import parse_pod_affinity
 from sim.manifests.value import INT64_MAX, Value, merged, milliseconds, positive
 from sim.podspec import (
     Container,
@@ -63,16 +65,17 @@ def parse_template(value: Value, namespace: str, admission: Admission) -> PodTem
     value.mapping()
     metadata = value.get("metadata")
     metadata.mapping()
+    labels = metadata.get("labels").labels()
     return PodTemplate(
         namespace,
-        metadata.get("labels").labels(),
-        parse_pod_spec(value.get("spec"), admission),
+        labels,
+        parse_pod_spec(value.get("spec"), admission, labels),
         metadata.get("annotations").text_map(),
     )
 
 
-def parse_pod_spec(value: Value, admission: Admission) -> PodSpec:
-    """A `spec` of a pod as the scheduler and the kubelet will see it."""
+def parse_pod_spec(value: Value, admission: Admission, labels: Labels) -> PodSpec:
+    """A `spec` of a pod with these labels as the scheduler and the kubelet will see it."""
     value.mapping()
     host_network = value.get("hostNetwork").boolean()
     containers = _containers(value.get("containers"), host_network)
@@ -92,6 +95,7 @@ def parse_pod_spec(value: Value, admission: Admission) -> PodSpec:
         preferred_affinity=preferred_terms(node_affinity),
         tolerations=_with_defaults(tolerations) if admission.on else tolerations,
         spread=tuple(spread_of(item) for item in value.get("topologySpreadConstraints").items()),
+        pod_affinity=parse_pod_affinity(value.get("affinity"), labels, stored=not admission.on),
         scheduler_name=value.get("schedulerName").text() or "default-scheduler",
         scheduling_gates=_names(value.get("schedulingGates")),
         overhead=value.get("overhead").resources(),

@@ -144,6 +144,9 @@ class Replay:
         elif raw["kind"] == "ReplicaSet":
             known = parse_object(raw, admit=False)
             self.cluster.replicasets[known.namespace, known.name] = known
+        elif raw["kind"] == "Namespace":
+            known = parse_object(raw)
+            self.cluster.namespaces[known.name] = known.labels
         elif raw["kind"] == "Service":
             known = parse_object(raw)
             self.cluster.services[known.namespace, known.name] = known
