@@ -190,6 +190,26 @@ class Reserves(Protocol):
         """Take it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What keeps a node from taking a pod, for people, as in 'lacks 350m cpu (650m free of 4)'.
+
+    `share` says how far off the node is: the missing part of what it has, 1 where that cannot be
+    measured.
+    """
+
+    text: str
+    share: float = 1.0
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A filter that can say what would have to change on a node that it refuses."""
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The change; asked only where `filter` with this state refuses the pod."""
+
+
 class Controller(Protocol):
     """Level-triggered: compares what is wanted with what exists, never asks what happened."""
 

@@ -27,6 +27,10 @@ _OPERATOR: dict[str, Operator] = {
     **{"": "Exists", "!": "DoesNotExist", "in": "In", "notin": "NotIn"},
     **{"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt"},
 }
+_WRITTEN: dict[Operator, str] = {
+    **{"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"},
+    **{"Gt": "{}>{}", "Lt": "{}<{}"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,13 @@ class Requirement:
             return value is None or value not in self.values
         return value is not None and self._compares(value)
 
+    def __str__(self) -> str:
+        """As kubectl takes it: 'app=web', 'tier in (api, web)', '!canary', 'cores>8'."""
+        values = ", ".join(self.values)
+        if self.operator in ("In", "NotIn") and len(self.values) == 1:
+            return f"{self.key}{'=' if self.operator == 'In' else '!='}{values}"
+        return _WRITTEN[self.operator].format(self.key, values)
+
     def _compares(self, value: str) -> bool:
         """`Gt` and `Lt` compare integers; what does not parse as one does not match."""
         number, bound = _int64(value), _int64(self.values[0]) if len(self.values) == 1 else None
@@ -70,6 +81,10 @@ class Selector:
     def matches(self, labels: Labels) -> bool:
         """Whether `labels` meet every requirement."""
         return all(requirement.matches(labels) for requirement in self.requirements)
+
+    def __str__(self) -> str:
+        """The requirements with commas between them; 'everything' without any."""
+        return ", ".join(map(str, self.requirements)) or "everything"
 
     @classmethod
     def of(cls, labels: Labels) -> Selector:
