@@ -36,6 +36,10 @@ class Taint:
     effect: Effect
     value: str = ""
 
+    def __str__(self) -> str:
+        """As kubectl writes it: 'size=small:NoSchedule'."""
+        return f"{self.key}{'=' if self.value else ''}{self.value}:{self.effect}"
+
 
 @dataclass(frozen=True, slots=True)
 class Toleration:

@@ -127,6 +127,14 @@ def format_bytes(size_b: int) -> str:
     return f"{_decimal(hundredths)}{_BINARY_SUFFIX[power]}"
 
 
+def format_amount(resource: str, amount: int) -> str:
+    """So much of a resource: millicores of 'cpu', bytes of memory and storage, else a number."""
+    if resource == "cpu":
+        return format_cpu(amount)
+    sized = resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-")
+    return format_bytes(amount) if sized else str(amount)
+
+
 def format_duration_ms(duration_ms: int) -> str:
     """'1h30m', '20s', '1.5s', '250ms' or '2d': exact, and read back by `duration_ms`."""
     if not duration_ms:

@@ -21,10 +21,11 @@ from sim.extend import (
     Reads,
     Rejection,
     Scores,
+    Shortfall,
     Verdict,
     Whys,
 )
-from sim.labels import Requirement
+from sim.labels import Labels, Requirement
 from sim.podspec import NodeSelectorTerm, PreferredTerm
 from sim.tables import ABSENT, Bools
 
@@ -73,6 +74,19 @@ class NodeAffinity:
         """Whose rule it was."""
         return Verdict(Code.UNRESOLVABLE, (REASONS[why],))
 
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The labels that are not met; of several terms the one with the fewest."""
+        spec, labels, name = pod.pod.spec, cluster.nodes.labels[node], cluster.nodes.names[node]
+        wrong = [r for r in map(_equal, spec.node_selector.items()) if not r.matches(labels)]
+        for terms in (spec.required_affinity, self.added_required):
+            if terms is not None and not any(t.matches(labels, name) for t in terms):
+                unmet = sorted((_unmet(term, labels, name) for term in terms), key=len)
+                wrong += unmet[0] if unmet else []
+        if not wrong:
+            return Shortfall("meets no term of the node affinity, which has none that can be met")
+        said = "; ".join(f"{r} (it has {_value(r.key, labels, name)})" for r in wrong)
+        return Shortfall(f"does not meet {said}", len(wrong))
+
     def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Any:
         """The preferred terms; without any there is nothing to score."""
         return pod.pod.spec.preferred_affinity + self.added_preferred or SKIP
@@ -99,6 +113,20 @@ def meets_own_rules(pod: Template, cluster: Cluster, nodes: NodeIds) -> Bools:
     if spec.required_affinity is not None:
         met &= any_term(spec.required_affinity, cluster, nodes)
     return met
+
+
+def _equal(item: tuple[str, str]) -> Requirement:
+    return Requirement(item[0], "In", (item[1],))
+
+
+def _unmet(term: NodeSelectorTerm, labels: Labels, name: str) -> list[Requirement]:
+    fields = [r for r in term.fields if not r.matches({"metadata.name": name})]
+    return [*(r for r in term.expressions if not r.matches(labels)), *fields]
+
+
+def _value(key: str, labels: Labels, name: str) -> str:
+    value = name if key == "metadata.name" else labels.get(key)
+    return "none" if value is None else repr(value)
 
 
 def named_nodes(terms: tuple[NodeSelectorTerm, ...] | None) -> set[str] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sim.extend import SKIP, Code, NodeIds, Reads, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -36,3 +36,8 @@ class NodeName:
         """The one reason there is."""
         reason = "node(s) didn't match the requested node name"
         return Verdict(Code.UNRESOLVABLE, (reason,))
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The name that was asked for."""
+        missing = "" if state in cluster.nodes.by_name else ", which does not exist"
+        return Shortfall(f"is not the node that the pod names, {state}{missing}")

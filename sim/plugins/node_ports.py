@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sim.extend import SKIP, Code, NodeIds, Reads, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -37,6 +37,16 @@ class NodePorts:
         """The one reason there is."""
         reason = "node(s) didn't have free ports for the requested pod ports"
         return Verdict(Code.UNSCHEDULABLE, (reason,))
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """Which ports, and who has them."""
+        taken = [
+            f"host port {want.port}/{want.protocol} is taken by {cluster.pod_key(other)}"
+            for want in state
+            for other in cluster.nodes.pods[node]
+            if any(want.conflicts(have) for have in cluster.pod_template(other).host_ports)
+        ]
+        return Shortfall("; ".join(taken), len(taken))
 
 
 def _conflict(wanted: Any, cluster: Cluster, pod: int) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Verdict, Whys
+from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.podspec import (
     CPU,
     DEFAULT_CPU_REQUEST_M,
@@ -24,6 +24,7 @@ from sim.podspec import (
     nonzero_request,
 )
 from sim.tables import CPU_ROW, MEMORY_ROW, Ints, NodeTable
+from sim.units import format_amount
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -83,6 +84,21 @@ class NodeResourcesFit:
         code = Code.UNRESOLVABLE if why & UNRESOLVABLE else Code.UNSCHEDULABLE
         return Verdict(code, tuple(sorted(reasons)))
 
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """How much is missing of each resource, and of what the node has of it."""
+        table, parts, share = cluster.nodes, [], 0.0
+        most, there = int(table.max_pods[node]), int(table.pod_count[node])
+        if there >= most:
+            parts.append(f"has no room for another pod ({there} of at most {most})")
+            share += (there + 1 - most) / max(most, 1)
+        for row, asked in state:
+            whole = int(table.allocatable[row, node])
+            free = whole - int(table.requested[row, node])
+            if asked > free:
+                parts.append(_lacking(table.resources[row], asked, free, whole))
+                share += (asked - free) / max(whole, 1)
+        return Shortfall("; ".join(parts), share)
+
     def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Any:
         """Per scored resource: row, weight, and what the pod adds to it."""
         return scored_resources(pod, cluster, self.resources, incoming=True)
@@ -127,6 +143,15 @@ class NodeResourcesFit:
         return resource in self.ignored_resources or (
             resource.partition("/")[0] in self.ignored_groups
         )
+
+
+def _lacking(resource: str, asked: int, free: int, whole: int) -> str:
+    if whole == 0:
+        return f"has no {resource}, asked {format_amount(resource, asked)}"
+    lack, asked_, free_, whole_ = (
+        format_amount(resource, amount) for amount in (asked - free, asked, max(free, 0), whole)
+    )
+    return f"lacks {lack} {resource} (asked {asked_}, free {free_} of {whole_})"
 
 
 # The same arithmetic for one node at a time, in Python's integers: for a few nodes it takes a third

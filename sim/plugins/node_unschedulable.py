@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sim.extend import SKIP, Code, NodeIds, Reads, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 from sim.podspec import Taint
 
 if TYPE_CHECKING:
@@ -36,3 +36,7 @@ class NodeUnschedulable:
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """The one reason there is."""
         return Verdict(Code.UNRESOLVABLE, ("node(s) were unschedulable",))
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """Nothing to measure."""
+        return Shortfall(f"is cordoned: uncordon it, or tolerate {CORDON_TAINT.key}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Verdict, Whys
+from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.labels import Requirement, Selector
 from sim.plugins.node_affinity import meets_own_rules
 from sim.plugins.taint_toleration import taint_places
@@ -96,9 +96,10 @@ class Skew:
         if self.delta == 0:
             return self.by_slot[slots]
         totals = self.totals[slots] + self.delta * (slots == self.moved)
-        return whys_of(self.constraint, slots, totals, self._least())
+        return whys_of(self.constraint, slots, totals, self.least())
 
-    def _least(self) -> int:
+    def least(self) -> int:
+        """How many pods there are under the value with the fewest."""
         if not enough_domains(self.constraint, self.known):
             return 0
         fewest, least, second = self.lowest
@@ -157,6 +158,13 @@ class PodTopologySpread:
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """Skew can be helped by removing pods, a missing label cannot."""
         return VERDICTS[why]
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The constraints that are not met, each with its counts."""
+        wrong = [skew for skew in state if skew.whys(np.array([node]))[0]]
+        labels = cluster.nodes.labels[node]
+        parts = [_over(skew, labels.get(skew.constraint.rule.topology_key), node) for skew in wrong]
+        return Shortfall("; ".join(text for text, _ in parts), sum(share for _, share in parts))
 
     # Both
 
@@ -240,6 +248,19 @@ class PodTopologySpread:
             if selector.requirements:
                 for rule in self.defaults:
                     yield rule, selector
+
+
+def _over(skew: Skew, value: str | None, node: int) -> tuple[str, float]:
+    """What one constraint says of a node with this value of its key, and how far off it is."""
+    constraint, key = skew.constraint, skew.constraint.rule.topology_key
+    if value is None:
+        return f"has no label {key}, which a spread constraint needs", 1.0
+    slot = constraint.slot[node]
+    there = int(skew.totals[slot]) + (skew.delta if slot == skew.moved else 0)
+    least, most = skew.least(), constraint.rule.max_skew
+    over = there + int(constraint.picks_itself) - least - most
+    counts = f"{there} pods of {constraint.selector} in {key}={value}, {least} in the emptiest"
+    return f"would be {over} over maxSkew {most}: {counts}", over / max(there, 1)
 
 
 def with_label_keys(rule: SpreadConstraint, pod: PodTemplate) -> Selector | None:

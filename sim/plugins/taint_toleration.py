@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Verdict, Whys
+from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.podspec import Taint, Toleration
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ class TaintToleration:
         taint = cluster.nodes.taint_sets[index][place]
         reason = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
         return Verdict(Code.UNRESOLVABLE, (reason,))
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """Every taint that would have to be tolerated, not only the first."""
+        tolerations = pod.pod.spec.tolerations
+        hard = [t for t in cluster.nodes.taints(node) if t.effect in HARD_EFFECTS]
+        wrong = ", ".join(str(t) for t in hard if not _tolerated(t, tolerations))
+        return Shortfall(f"has untolerated taint {wrong}")
 
     def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Any:
         """The tolerations that count for PreferNoSchedule."""
