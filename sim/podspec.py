@@ -136,16 +136,18 @@ class Volume:
 
     `claim` is the name of the PersistentVolumeClaim; that of an ephemeral volume is made of the
     names of pod and volume when the pod is created. `disk` is what may not be shared, as its kind
-    and the parts of its identity: ("gcePersistentDisk", "disk-1").
+    and the parts of its identity: ("gcePersistentDisk", "disk-1"). Volumes of other kinds, such as
+    emptyDir, say nothing to the scheduler and are left out of the specification.
     """
 
     name: str
     claim: str = ""
-    ephemeral: bool = False  # the claim is POD-NAME, made for the pod
+    ephemeral: bool = False  # the claim is POD-VOLUME, made for the pod
     ephemeral_request_b: int = 0  # its size, class and modes, from volumeClaimTemplate
     ephemeral_class: str | None = None
     ephemeral_access_modes: tuple[str, ...] = ()
     disk: tuple[str, ...] = ()
+    monitors: tuple[str, ...] = ()  # of an rbd disk: it is the same one if they share one
     read_only: bool = False
     csi_driver: str = ""  # of an inline csi volume
 

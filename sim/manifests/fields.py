@@ -83,11 +83,41 @@ _TABLE = {
     "Toleration": "key operator value effect tolerationSeconds | |",
     "Spread": """maxSkew topologyKey whenUnsatisfiable labelSelector:Selector minDomains
         nodeAffinityPolicy nodeTaintsPolicy matchLabelKeys | |""",
-    "Volume": """| name configMap secret emptyDir projected downwardAPI |
-        persistentVolumeClaim hostPath ephemeral csi nfs iscsi fc rbd cephfs glusterfs cinder
-        flocker flexVolume quobyte scaleIO storageos portworxVolume vsphereVolume
-        photonPersistentDisk awsElasticBlockStore gcePersistentDisk azureDisk azureFile
-        gitRepo image""",
+    "Volume": """name persistentVolumeClaim ephemeral:Ephemeral csi awsElasticBlockStore
+        gcePersistentDisk iscsi rbd |
+        configMap secret emptyDir projected downwardAPI |
+        hostPath nfs fc cephfs glusterfs cinder flocker flexVolume quobyte scaleIO storageos
+        portworxVolume vsphereVolume photonPersistentDisk azureDisk azureFile gitRepo image""",
+    "Ephemeral": "volumeClaimTemplate:ClaimTemplate | readOnly |",
+    "ClaimTemplate": "spec:EphemeralClaimSpec | metadata |",
+    "EphemeralClaimSpec": """accessModes resources:Resources storageClassName |
+        dataSource dataSourceRef |
+        selector volumeName volumeMode=Filesystem volumeAttributesClassName""",
+    "PersistentVolume": "metadata:Meta spec:VolumeSpec status | |",
+    "VolumeSpec": """capacity accessModes storageClassName volumeMode nodeAffinity:VolumeAffinity
+        claimRef csi | persistentVolumeReclaimPolicy mountOptions local hostPath nfs iscsi fc rbd
+        cephfs glusterfs flocker flexVolume quobyte scaleIO storageos photonPersistentDisk |
+        awsElasticBlockStore gcePersistentDisk azureDisk azureFile cinder vsphereVolume
+        portworxVolume volumeAttributesClassName""",
+    "VolumeAffinity": "required:NodeSelector | |",
+    "PersistentVolumeClaim": "metadata:Meta spec:ClaimSpec status | |",
+    "ClaimSpec": """accessModes resources:Resources storageClassName volumeName volumeMode
+        selector:Selector | dataSource dataSourceRef | volumeAttributesClassName""",
+    "StorageClass": """metadata:Meta provisioner volumeBindingMode allowedTopologies:Topology |
+        parameters reclaimPolicy mountOptions allowVolumeExpansion |""",
+    "Topology": "matchLabelExpressions:TopologyExpression | |",
+    "TopologyExpression": "key values | |",
+    "CSINode": "metadata:Meta spec:CSINodeSpec | |",
+    "CSINodeSpec": "drivers:CSINodeDriver | |",
+    "CSINodeDriver": "name allocatable | nodeID topologyKeys |",
+    "CSIDriver": "metadata:Meta spec:CSIDriverSpec | |",
+    "CSIDriverSpec": """storageCapacity | attachRequired podInfoOnMount volumeLifecycleModes
+        fsGroupPolicy tokenRequests requiresRepublish seLinuxMount
+        nodeAllocatableUpdatePeriodSeconds serviceAccountTokenInSecrets |""",
+    "CSIStorageCapacity": """metadata:Meta storageClassName capacity maximumVolumeSize
+        nodeTopology:Selector | |""",
+    "VolumeAttachment": "metadata:Meta spec:AttachmentSpec | status |",
+    "AttachmentSpec": "attacher nodeName source | |",
 }
 
 

@@ -13,6 +13,7 @@ from sim.errors import did_you_mean
 from sim.labels import Labels
 from sim.manifests.affinity import parse_pod_affinity
 from sim.manifests.value import INT64_MAX, Value, merged, milliseconds, positive
+from sim.manifests.volumes import parse_volumes
 from sim.podspec import (
     Container,
     HostPort,
@@ -96,6 +97,7 @@ def parse_pod_spec(value: Value, admission: Admission, labels: Labels) -> PodSpe
         tolerations=_with_defaults(tolerations) if admission.on else tolerations,
         spread=tuple(spread_of(item) for item in value.get("topologySpreadConstraints").items()),
         pod_affinity=parse_pod_affinity(value.get("affinity"), labels, stored=not admission.on),
+        volumes=parse_volumes(value.get("volumes")),
         scheduler_name=value.get("schedulerName").text() or "default-scheduler",
         scheduling_gates=_names(value.get("schedulingGates")),
         overhead=value.get("overhead").resources(),
