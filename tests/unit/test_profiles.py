@@ -48,9 +48,9 @@ def test_each_profile_has_its_name():
 
 
 def test_what_upstream_has_and_we_do_not_is_named():
-    assert "VolumeBinding" in one().not_modelled
-    off = {"multiPoint": {"disabled": [{"name": "VolumeBinding"}]}}
-    assert "VolumeBinding" not in one(off).not_modelled
+    assert "DynamicResources" in one().not_modelled
+    off = {"multiPoint": {"disabled": [{"name": "DynamicResources"}]}}
+    assert "DynamicResources" not in one(off).not_modelled
 
 
 @pytest.mark.parametrize(
