@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sim.events import Action, Event, Kind, NodeFacts
 from sim.extend import (
     MAX_SCORE,
     SKIP,
@@ -48,6 +49,9 @@ class NodeAffinity:
 
     name: ClassVar[str] = "NodeAffinity"
     reads: ClassVar[Reads] = Reads.NODE
+    listens: ClassVar[tuple[tuple[Kind, Action], ...]] = (
+        (Kind.NODE, Action.ADD | Action.NODE_LABEL),
+    )
 
     def prefilter(self, pod: Template, cluster: Cluster) -> Any:
         """Nothing to ask without rules; names of nodes in every term leave only those nodes."""
@@ -102,6 +106,25 @@ class NodeAffinity:
         """100 * n / max; all 0 when max is 0."""
         most = int(scores.max(initial=0))
         return scores if most == 0 else MAX_SCORE * scores // most
+
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """A node has come to meet the pod's own rules, and meets those of the profile."""
+        before, after = event.before, event.after
+        if self.added_required is not None and not _any_term_meets(self.added_required, after):
+            return False
+        return _meets(pod, after) and (before is None or not _meets(pod, before))
+
+
+def _meets(pod: Template, node: NodeFacts) -> bool:
+    """Whether the node, as it is or was, meets the pod's nodeSelector and required affinity."""
+    spec = pod.pod.spec
+    selected = all(node.labels.get(key) == value for key, value in spec.node_selector.items())
+    terms = spec.required_affinity
+    return selected and (terms is None or _any_term_meets(terms, node))
+
+
+def _any_term_meets(terms: tuple[NodeSelectorTerm, ...], node: NodeFacts) -> bool:
+    return any(term.matches(node.labels, node.name) for term in terms)
 
 
 def meets_own_rules(pod: Template, cluster: Cluster, nodes: NodeIds) -> Bools:

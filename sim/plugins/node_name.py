@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sim.events import Action, Event, Kind
 from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ NOWHERE = -1
 class NodeName:
     name: ClassVar[str] = "NodeName"
     reads: ClassVar[Reads] = Reads.NODE
+    listens: ClassVar[tuple[tuple[Kind, Action], ...]] = ((Kind.NODE, Action.ADD),)
 
     def prefilter(self, pod: Template, cluster: Cluster) -> Any:
         """The name that the pod asks for."""
@@ -36,6 +38,10 @@ class NodeName:
         """The one reason there is."""
         reason = "node(s) didn't match the requested node name"
         return Verdict(Code.UNRESOLVABLE, (reason,))
+
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """Any new node, whatever its name."""
+        return True
 
     def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
         """The name that was asked for."""

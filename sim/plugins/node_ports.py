@@ -5,21 +5,29 @@ Follows pkg/scheduler/framework/plugins/nodeports/node_ports.go (v1.34.1).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sim.events import Action, Event, Kind
 from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
+from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
+    from sim.podspec import HostPort
 
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
     name: ClassVar[str] = "NodePorts"
     reads: ClassVar[Reads] = Reads.PODS_ON_NODE
+    listens: ClassVar[tuple[tuple[Kind, Action], ...]] = (
+        (Kind.POD, Action.DELETE),
+        (Kind.NODE, Action.ADD),
+    )
 
     def prefilter(self, pod: Template, cluster: Cluster) -> Any:
         """The host ports that the pod wants."""
@@ -38,6 +46,14 @@ class NodePorts:
         reason = "node(s) didn't have free ports for the requested pod ports"
         return Verdict(Code.UNSCHEDULABLE, (reason,))
 
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """A new node, or a pod that had (or was to have) a node has given up one of the ports."""
+        if event.kind is Kind.NODE:
+            return True
+        left = event.before
+        held = left.node != UNBOUND or left.nominated != UNBOUND
+        return held and _any_conflict(pod.host_ports, left.template.host_ports)
+
     def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
         """Which ports, and who has them."""
         taken = [
@@ -50,5 +66,8 @@ class NodePorts:
 
 
 def _conflict(wanted: Any, cluster: Cluster, pod: int) -> bool:
-    taken = cluster.pod_template(pod).host_ports
+    return _any_conflict(wanted, cluster.pod_template(pod).host_ports)
+
+
+def _any_conflict(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
     return any(want.conflicts(have) for want in wanted for have in taken)

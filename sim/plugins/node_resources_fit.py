@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from sim.events import Action, Event, Kind, NodeFacts
 from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.podspec import (
     CPU,
     DEFAULT_CPU_REQUEST_M,
     DEFAULT_MEMORY_REQUEST_B,
     MEMORY,
+    PODS,
     nonzero_request,
 )
-from sim.tables import CPU_ROW, MEMORY_ROW, Ints, NodeTable
+from sim.tables import CPU_ROW, MEMORY_ROW, UNBOUND, Ints, NodeTable
 from sim.units import format_amount
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ class NodeResourcesFit:
 
     name: ClassVar[str] = "NodeResourcesFit"
     reads: ClassVar[Reads] = Reads.NODE | Reads.PODS_ON_NODE
+    listens: ClassVar[tuple[tuple[Kind, Action], ...]] = (
+        (Kind.POD, Action.DELETE | Action.POD_SCALE_DOWN),
+        (Kind.NODE, Action.ADD | Action.NODE_ALLOCATABLE),
+    )
 
     def prefilter(self, pod: Template, cluster: Cluster) -> Any:
         """The resource rows that the pod asks for, and how much."""
@@ -124,6 +130,15 @@ class NodeResourcesFit:
         mean: Scores = total // np.maximum(weights, 1)
         return mean
 
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """Room has come that the pod could use; ignored resources are looked at here too."""
+        before, after = event.before, event.after
+        if event.kind is Kind.NODE:
+            return _fits_empty(pod, after) and (before is None or _grew(pod, before, after))
+        if event.action is Action.DELETE:
+            return bool(before.node != UNBOUND or before.nominated != UNBOUND)
+        return own or (after.node != UNBOUND and _asks_less(pod, before.template, after.template))
+
     def _resource_score(self, requested: Ints, capacity: Ints) -> Ints:
         if self.strategy == "LeastAllocated":
             return free_percent(capacity, requested)
@@ -152,6 +167,31 @@ def _lacking(resource: str, asked: int, free: int, whole: int) -> str:
         format_amount(resource, amount) for amount in (asked - free, asked, max(free, 0), whole)
     )
     return f"lacks {lack} {resource} (asked {asked_}, free {free_} of {whole_})"
+
+
+def _fits_empty(pod: Template, node: NodeFacts) -> bool:
+    """Whether the node could take the pod if it had no other."""
+    room = node.allocatable
+    wanted = pod.pod.spec.requests
+    return room.get(PODS, 0) >= 1 and all(
+        amount <= room.get(name, 0) for name, amount in wanted.items() if amount
+    )
+
+
+def _grew(pod: Template, before: NodeFacts, after: NodeFacts) -> bool:
+    """Whether the node has more room for pods, or more of what the pod asks for."""
+    names = [PODS, *(name for name, amount in pod.pod.spec.requests.items() if amount)]
+    return any(after.allocatable.get(n, 0) > before.allocatable.get(n, 0) for n in names)
+
+
+def _asks_less(pod: Template, before: Template, after: Template) -> bool:
+    """Whether another pod now asks for less of something that this one asks for."""
+    old, new = before.pod.spec.requests, after.pod.spec.requests
+    return any(
+        old.get(name, 0) > new.get(name, 0)
+        for name, amount in pod.pod.spec.requests.items()
+        if amount
+    )
 
 
 # The same arithmetic for one node at a time, in Python's integers: for a few nodes it takes a third

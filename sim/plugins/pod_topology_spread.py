@@ -8,18 +8,20 @@ over the pods of its Services and of its ReplicaSet.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from sim.events import Action as EventAction
+from sim.events import Event, Kind, NodeFacts, PodFacts
 from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.labels import Requirement, Selector
 from sim.plugins.node_affinity import meets_own_rules
 from sim.plugins.taint_toleration import taint_places
 from sim.podspec import SpreadConstraint
-from sim.tables import ABSENT, Bools, Floats, Ints, Ints32
+from sim.tables import ABSENT, UNBOUND, Bools, Floats, Ints, Ints32
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -127,6 +129,19 @@ class PodTopologySpread:
     reads: ClassVar[Reads] = (
         Reads.NODE | Reads.PODS_ON_NODE | Reads.PODS_ANYWHERE | Reads.FEASIBLE_SET
     )
+    listens: ClassVar[tuple[tuple[Kind, EventAction], ...]] = (
+        (
+            Kind.POD,
+            EventAction.ADD
+            | EventAction.DELETE
+            | EventAction.POD_LABEL
+            | EventAction.POD_TOLERATION,
+        ),
+        (
+            Kind.NODE,
+            EventAction.ADD | EventAction.DELETE | EventAction.NODE_LABEL | EventAction.NODE_TAINT,
+        ),
+    )
 
     # Filter
 
@@ -211,6 +226,30 @@ class PodTopologySpread:
         least = int(scores.min(initial=most, where=ranked))
         return np.where(ranked, MAX_SCORE * (most + least - scores) // most, 0)
 
+    # Queueing hint
+
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """Whether the counts, or the nodes that count, may have changed for a hard constraint."""
+        rules = [
+            (rule, selector)
+            for rule, selector in self._rules(pod, cluster)
+            if rule.when_unsatisfiable == "DoNotSchedule"
+        ]
+        if event.kind is Kind.NODE:
+            keys = [rule.topology_key for rule, _ in rules]
+            return _moves_domains(keys, event.before, event.after)
+        if not own and not all(_counts_beside(pod, p) for p in _given(event)):
+            return False
+        selectors = [selector for _, selector in rules if selector is not None]
+        if event.before is None or event.after is None:
+            (other,) = _given(event)
+            return any(selector.matches(other.template.pod.labels) for selector in selectors)
+        old, new = event.before.template.pod, event.after.template.pod
+        tolerates_anew = own and old.spec.tolerations != new.spec.tolerations
+        if tolerates_anew and any(rule.node_taints_policy == "Honor" for rule, _ in rules):
+            return True
+        return any(s.matches(old.labels) != s.matches(new.labels) for s in selectors)
+
     # Constraints
 
     def _needs_keys(self, pod: Template) -> bool:
@@ -261,6 +300,26 @@ def _over(skew: Skew, value: str | None, node: int) -> tuple[str, float]:
     over = there + int(constraint.picks_itself) - least - most
     counts = f"{there} pods of {constraint.selector} in {key}={value}, {least} in the emptiest"
     return f"would be {over} over maxSkew {most}: {counts}", over / max(there, 1)
+
+
+def _given(event: Event) -> list[PodFacts]:
+    """The pod of an event, before and after."""
+    return [facts for facts in (event.before, event.after) if facts is not None]
+
+
+def _counts_beside(pod: Template, other: PodFacts) -> bool:
+    """Whether another pod can count for this one: it has a node, and is of its namespace."""
+    return other.node != UNBOUND and other.template.pod.namespace == pod.pod.namespace
+
+
+def _moves_domains(keys: Sequence[str], before: NodeFacts | None, after: NodeFacts | None) -> bool:
+    """Whether a change of a node adds or takes a value of the keys, or a node that counts."""
+    had = before is not None and all(key in before.labels for key in keys)
+    has = after is not None and all(key in after.labels for key in keys)
+    if before is None or after is None or had != has:
+        return had or has
+    moved = any(before.labels.get(key) != after.labels.get(key) for key in keys)
+    return has and (moved or before.taints != after.taints)
 
 
 def with_label_keys(rule: SpreadConstraint, pod: PodTemplate) -> Selector | None:

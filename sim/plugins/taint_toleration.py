@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sim.events import Action, Event, Kind
 from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.podspec import Taint, Toleration
 
@@ -26,6 +27,10 @@ MAX_TAINTS = 1 << 12  # taints of one node that a reason can name
 class TaintToleration:
     name: ClassVar[str] = "TaintToleration"
     reads: ClassVar[Reads] = Reads.NODE
+    listens: ClassVar[tuple[tuple[Kind, Action], ...]] = (
+        (Kind.NODE, Action.ADD | Action.NODE_TAINT),
+        (Kind.POD, Action.POD_TOLERATION),
+    )
 
     def prefilter(self, pod: Template, cluster: Cluster) -> Any:
         """No state: the pod's tolerations are all it needs."""
@@ -70,6 +75,15 @@ class TaintToleration:
         if most == 0:
             return np.full_like(scores, MAX_SCORE)
         return MAX_SCORE - MAX_SCORE * scores // most
+
+    def hint(self, event: Event, pod: Template, cluster: Cluster, *, own: bool) -> bool:
+        """A node has come to take the pod, or the pod's own tolerations have changed."""
+        if event.kind is Kind.POD:
+            return own
+        tolerations = pod.pod.spec.tolerations
+        before, after = event.before, event.after
+        stopped = before is None or first_untolerated(before.taints, tolerations) is not None
+        return stopped and first_untolerated(after.taints, tolerations) is None
 
 
 def taint_places(pod: Template, cluster: Cluster, nodes: NodeIds) -> Whys:
