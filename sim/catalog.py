@@ -18,8 +18,12 @@ from sim.plugins.node_ports import NodePorts
 from sim.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
 from sim.plugins.node_resources_fit import NodeResourcesFit
 from sim.plugins.node_unschedulable import NodeUnschedulable
+from sim.plugins.node_volume_limits import NodeVolumeLimits
 from sim.plugins.pod_topology_spread import PodTopologySpread
 from sim.plugins.taint_toleration import TaintToleration
+from sim.plugins.volume_binding import VolumeBinding
+from sim.plugins.volume_restrictions import VolumeRestrictions
+from sim.plugins.volume_zone import VolumeZone
 
 FILTERS: dict[str, type[FilterPlugin]] = {
     "NodeUnschedulable": NodeUnschedulable,
@@ -28,6 +32,10 @@ FILTERS: dict[str, type[FilterPlugin]] = {
     "NodeAffinity": NodeAffinity,
     "NodePorts": NodePorts,
     "NodeResourcesFit": NodeResourcesFit,
+    "VolumeRestrictions": VolumeRestrictions,
+    "NodeVolumeLimits": NodeVolumeLimits,
+    "VolumeBinding": VolumeBinding,
+    "VolumeZone": VolumeZone,
     "PodTopologySpread": PodTopologySpread,
     "InterPodAffinity": InterPodAffinity,
 }
