@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -430,9 +430,21 @@ class Cluster:
         maker.pods[pod] = None
         if name is not None:
             self._names[pod] = name
+        if any(volume.ephemeral for volume in template.pod.spec.volumes):
+            pods.template[pod] = self._with_claims(template, self.pod_name(pod)).id
         self._pending += 1
         self._tell(Change.POD_CREATED, pod)
         return pod
+
+    def _with_claims(self, template: Template, name: str) -> Template:
+        """The template of the pod of this name, whose ephemeral volumes have claims of their own
+        (component-helpers storage/ephemeral VolumeClaimName)."""
+        spec = template.pod.spec
+        volumes = tuple(
+            replace(v, claim=f"{name}-{v.name}") if v.ephemeral else v for v in spec.volumes
+        )
+        pod = replace(template.pod, spec=replace(spec, volumes=volumes))
+        return self.template(pod, template.owner_selector)
 
     def _owned(self, template: Template, owner: int, maker: Owner) -> Template:
         """The template with its owner's selector, which the scheduler reads."""
