@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sim.events import Action, Event, Kind, NodeFacts
-from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Verdict, Whys
+from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
 from sim.podaffinity import Key, Near, Side, Tally, Term, meets_all, terms_of
 from sim.tables import Bools, Ints, Ints32
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
     from sim.podspec import PodTemplate
 
+NAMED = 3  # pods that an explanation names
 AFFINITY, ANTI_AFFINITY, EXISTING_ANTI_AFFINITY = 1, 2, 3
 VERDICTS = {
     AFFINITY: Verdict(Code.UNRESOLVABLE, ("node(s) didn't match pod affinity rules",)),
@@ -97,13 +99,32 @@ class InterPodAffinity:
     ) -> State:
         """As upstream's AddPod and RemovePod: all three counts follow the pod."""
         template = int(cluster.pods.template[other])
-        near, supposed = state.near, dict(state.supposed)
+        near, supposed = cluster.affinity_counts.of(pod), dict(state.supposed)
         asked = (*near.required, *near.anti_required, *near.towards[Side.ANTI_REQUIRED])
         for tally in dict.fromkeys(asked):
             amount, slot = tally.amounts.get(template, 0), int(tally.key.slot[node])
             if amount and slot:
                 supposed[tally, slot] = supposed.get((tally, slot), 0) + sign * amount
         return State(near, supposed)
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The terms that are in the way, with pods that they mean."""
+        near, asked, parts = state.near, np.array([node]), []
+        for tally in near.towards[Side.ANTI_REQUIRED]:
+            if state.at(tally, asked)[0] > 0:
+                where, who = _under(tally.terms[0], cluster, node), _some(tally, cluster, node)
+                parts.append(f"{where} has {who}, with anti-affinity to such pods")
+        for term, tally in zip(near.terms.anti_required, near.anti_required, strict=True):
+            if state.at(tally, asked)[0] > 0:
+                where, who = _under(term, cluster, node), _some(tally, cluster, node)
+                parts.append(
+                    f"{where} has {who}, which its anti-affinity to {term.selector} avoids"
+                )
+        if near.required and not _near_required(state, asked)[0]:
+            for term, tally in zip(near.terms.required, near.required, strict=True):
+                if state.at(tally, asked)[0] <= 0:
+                    parts.append(f"{_under(term, cluster, node)} has no pod of {term.selector}")
+        return Shortfall("; ".join(parts), len(parts))
 
     # Both
 
@@ -190,6 +211,20 @@ def _near_required(state: State, nodes: NodeIds) -> Bools:
     for tally in near.required:
         met &= tally.key.slot.take(nodes) > 0 if first else state.at(tally, nodes) > 0
     return met
+
+
+def _under(term: Term, cluster: Cluster, node: int) -> str:
+    value = cluster.nodes.labels[node].get(term.key)
+    return f"(no label {term.key})" if value is None else f"{term.key}={value}"
+
+
+def _some(tally: Tally, cluster: Cluster, node: int) -> str:
+    """The first pods that the tally counts under the value of the node."""
+    nodes = np.flatnonzero(tally.key.slot == tally.key.slot[node]).tolist()
+    pods = (pod for other in nodes for pod in cluster.nodes.pods[other])
+    counted = (pod for pod in pods if tally.amounts.get(int(cluster.pods.template[pod])))
+    named = [cluster.pod_key(pod) for pod in islice(counted, NAMED + 1)]
+    return ", ".join([*named[:NAMED], "others"] if len(named) > NAMED else named)
 
 
 def _meets(pod: PodTemplate | None, terms: tuple[Term, ...]) -> bool:
