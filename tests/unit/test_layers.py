@@ -17,7 +17,7 @@ LAYERS = [
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations",
-    "pressure evaluation queue controllers search",
+    "pressure evaluation queue queue_events controllers search",
     "containers preemption scheduler controlplane endpoints traffic availability samples",
     "arrivals faults",
     "kubelet outcome plots report",
