@@ -10,6 +10,7 @@ from sim.controllers import deployment, job, replicaset
 from sim.controlplane import Reconcile
 from sim.evaluation import Profile
 from sim.extend import FilterPlugin, ScorePlugin
+from sim.plugins.default_preemption import DefaultPreemption
 from sim.plugins.image_locality import ImageLocality
 from sim.plugins.inter_pod_affinity import InterPodAffinity
 from sim.plugins.node_affinity import NodeAffinity
@@ -20,6 +21,7 @@ from sim.plugins.node_resources_fit import NodeResourcesFit
 from sim.plugins.node_unschedulable import NodeUnschedulable
 from sim.plugins.node_volume_limits import NodeVolumeLimits
 from sim.plugins.pod_topology_spread import PodTopologySpread
+from sim.plugins.scheduling_gates import SchedulingGates
 from sim.plugins.taint_toleration import TaintToleration
 from sim.plugins.volume_binding import VolumeBinding
 from sim.plugins.volume_restrictions import VolumeRestrictions
@@ -60,9 +62,11 @@ CONTROLLERS: tuple[tuple[str, Reconcile], ...] = (
 
 
 def default_profile(scheduler_name: str = "default-scheduler") -> Profile:
-    """The plugins of a kube-scheduler without configuration, as far as they are modelled."""
+    """The plugins of a kube-scheduler without configuration."""
     return Profile(
         scheduler_name,
         filters=tuple(plugin() for plugin in FILTERS.values()),
         scores=tuple((plugin(), weight) for plugin, weight in SCORES.values()),
+        preemption=DefaultPreemption(),
+        gates=(SchedulingGates(),),
     )

@@ -358,10 +358,11 @@ class Evaluation:
         for score in self._local_relative:
             score.raw[changed] = score.plugin.score(self.pod, self.cluster, changed, score.state)
         if self._anywhere and self._anywhere_moved():
-            if not self._ask_anywhere():
+            moved = self._ask_anywhere()
+            if moved is None:
                 self._rebuild()
                 return
-            changed = np.arange(len(self.mask))
+            changed = np.union1d(changed, moved) if len(moved) else changed
         if self._update_mask(changed) or self._local_relative or self._late_moved():
             self._compare = True
         self._untotalled.append(changed)
@@ -386,18 +387,24 @@ class Evaluation:
                 return True
         return False
 
-    def _ask_anywhere(self) -> bool:
-        """Ask the filters that look at all pods again; False if one now rejects or restricts."""
+    def _ask_anywhere(self) -> NodeIds | None:
+        """Ask the filters that look at all pods again; the nodes that now answer otherwise.
+
+        None if a pre-filter now rejects the pod or restricts it to some nodes.
+        """
         every = np.arange(len(self.mask))
+        moved = np.zeros(len(self.mask), np.bool_)
         for row in self._anywhere:
             stamp = self._stamp(row.plugin)
             if stamp is None or stamp != row.stamp:
                 row.stamp = stamp
                 row.state = row.plugin.prefilter(self.pod, self.cluster)
                 if isinstance(row.state, Rejection | OnlyNodes):
-                    return False
-                row.whys = self._ask_filter(row, every)
-        return True
+                    return None
+                whys = self._ask_filter(row, every)
+                moved |= whys != row.whys
+                row.whys = whys
+        return np.flatnonzero(moved)
 
     def _stamp(self, plugin: object) -> Any:
         return plugin.stamp(self.pod, self.cluster) if isinstance(plugin, Stamps) else None
@@ -521,45 +528,3 @@ class DryRun:
                 self._states[place] = row.plugin.assume(
                     self._states[place], self._evaluation.pod, self._cluster, pod, self._node, sign
                 )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What all nodes say to one pod, when pods that are nominated to nodes count as well."""
-
-    evaluation: Evaluation
-    total: Ints32
-    refused: Mapping[int, Refusal]
-    alone: bool = False
-
-    def feasible(self) -> NodeIds:
-        """Ids of the nodes that take the pod, ascending."""
-        return np.flatnonzero(self.total != INFEASIBLE)
-
-    def verdicts(self) -> dict[int, Refusal]:
-        """For each node asked that does not take the pod: which filter, and its verdict."""
-        return {} if self.alone else {**self.evaluation.verdicts(), **self.refused}
-
-    def reasons(self) -> Counter[str]:
-        """How many nodes gave each reason."""
-        return self.evaluation.diagnosis_beside(self.refused).reasons
-
-
-def answer(
-    evaluation: Evaluation, nominated: Mapping[int, list[int]], own_node: int | None
-) -> Answer:
-    """The standing answer, corrected for pods that are `nominated` to nodes (node -> pods)."""
-    refused = {}
-    for node, pods in nominated.items():
-        with evaluation.dry_run(node) as supposed:
-            for pod in pods:
-                supposed.add(pod)
-            refusal = supposed.refusal()
-        if refusal is not None:
-            refused[node] = refusal
-    kept = evaluation.feasible()
-    alone = own_node is not None and own_node not in refused and bool(evaluation.mask[own_node])
-    kept = np.array([own_node]) if alone else kept[~np.isin(kept, list(refused))]
-    total = np.full_like(evaluation.total, INFEASIBLE)
-    total[kept] = evaluation.totals(kept)
-    return Answer(evaluation, total, refused, alone=alone)

@@ -1,36 +1,60 @@
 """The story of one pod: out of the queue, past the filters, to the best score, bound to a node.
 
 Follows pkg/scheduler/schedule_one.go (v1.34.1). Ties between the best nodes are broken at random
-from the scheduler's own stream (`random`, as the real one does) or for the first node (`first`).
-A decision takes no virtual time; a pod is seen `latency_ms` after it appears.
+from the scheduler's own stream (`random`, as the real one does) or for the node that was looked at
+first (`first`). A decision takes no virtual time; a pod is seen `latency_ms` after it appears.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from sim.clock import Lane
+from sim.clock import Lane, TokenBucket
 from sim.cluster import Change, Cluster, Template
-from sim.evaluation import INFEASIBLE, Answer, Evaluation, Profile, answer
-from sim.queue import FLUSH_INTERVAL_MS, Entry, SchedulingQueue
+from sim.disruptions import Disruptions
+from sim.evaluation import INFEASIBLE, Diagnosis, Evaluation, Profile
+from sim.extend import Reserves
+from sim.nodeorder import NodeOrder
+from sim.preemption import NoPreemption, Preemption, Preemptor
+from sim.queue import Entry, SchedulingQueue
+from sim.queue_events import EventSource
 from sim.recorder import Of, Reason
-from sim.tables import UNBOUND, Ints32
+from sim.search import Answer, nodes_to_find, search
+from sim.tables import UNBOUND, Ints
 
 if TYPE_CHECKING:
+    from sim.extend import NodeIds
     from sim.rng import Uniforms
+    from sim.workloads import PodDisruptionBudget
 
 TieBreak = Literal["random", "first"]
-WAKING = (
-    Change.POD_ENDED,
-    Change.POD_REMOVED,
-    Change.NODE_ADDED,
-    Change.NODE_TAINTS,
-    Change.NODE_SCHEDULABLE,
-)
+BACKOFF_FLUSH_MS = 1_000  # backend/queue: backoffQ at each whole second
+UNSCHEDULABLE_FLUSH_MS = 30_000  # and the unschedulable pods every 30 s
+KEPT_ANSWERS = 5_000_000  # nodes times shapes; some 100 bytes each
+DRA_SAYS = "no new claims to deallocate"  # dynamicresources PostFilter, for a pod without claims
+
+
+class Order(Protocol):
+    """In which order nodes are looked at."""
+
+    def ids(self) -> NodeIds: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How long the call that binds a pod takes; by default no time at all, without limits.
+
+    Upstream's client may call 50 times a second, 100 in a burst (clientConnection in
+    apis/config/v1/defaults.go), while decisions go on.
+    """
+
+    latency_ms: int = 0
+    qps: float | None = None
+    burst: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +66,16 @@ class Bind:
     score: int
     ties: int
     feasible: int
+    answer: Answer | None = None  # None: every node was looked at, and only the totals
 
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
-    """No node takes the pod; `message` counts the reasons over the nodes."""
+    """No node takes the pod; `diagnosis` is None when there is no node at all."""
 
     pod: int
-    message: str
-    apart: bool = False  # some node refused it because of pods on other nodes
+    answer: Answer
+    diagnosis: Diagnosis | None
 
 
 @dataclass(slots=True)
@@ -65,8 +90,21 @@ class Decisions:
     score: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One pod's turn: what came of it, and what preemption could do where no node took it."""
+
+    entry: Entry
+    outcome: Bind | Unschedulable
+    helped: Preemption | NoPreemption | None
+
+
 class Scheduler:
-    """One kube-scheduler with its profiles."""
+    """One kube-scheduler with its profiles.
+
+    `paused`: it takes in events and keeps its queue, but tries no pod by itself. `on_attempt` is
+    called with each attempt before anything comes of it.
+    """
 
     def __init__(
         self,
@@ -75,72 +113,84 @@ class Scheduler:
         draw: Uniforms,
         *,
         tie_break: TieBreak = "random",
+        percentage: int = 0,
         latency_ms: int = 0,
+        binding: Binding | None = None,
+        order: Order | None = None,
+        allowed: Callable[[PodDisruptionBudget], int] | None = None,
         record: bool = False,
+        paused: bool = False,
     ) -> None:
         self.cluster = cluster
         self.profiles = profiles
-        self.queue = SchedulingQueue()
+        self.nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
+        self.queue = SchedulingQueue(cluster, {n: _plugins(p) for n, p in profiles.items()})
+        self.order = order or NodeOrder(cluster)
+        self.start = 0  # position in the node order from which the next search begins
         self.decisions = Decisions([], [], [], [], [], []) if record else None
+        self.on_attempt: Callable[[Attempt], None] | None = None
         self._draw = draw
         self._tie_break = tie_break
+        self._percentage = percentage
         self._latency_ms = latency_ms
+        self._binding = binding
+        self._calls = None if binding is None or not binding.qps else _bucket(binding, cluster)
+        self._paused = paused
         self._awake = False
-        self._flush_due = False
-        self._changed = False  # something that may have made room, since the last look
+        self._flushes_due: set[int] = set()
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
         self._last_message: dict[int, str] = {}
-        self._nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
-        cluster.watch(self.on_change, [Change.POD_CREATED, Change.POD_BOUND, *WAKING])
+        self._rank: tuple[NodeIds, Ints] | None = None
+        allowed = allowed or Disruptions(cluster).allowed
+        self._preemptors = {
+            name: Preemptor(cluster, profile.preemption, allowed)
+            for name, profile in profiles.items()
+            if profile.preemption is not None
+        }
+        self._reserving = {
+            name: [plugin for plugin in profile.filters if isinstance(plugin, Reserves)]
+            for name, profile in profiles.items()
+        }
+        self._events = EventSource(
+            cluster, self.queue, self.nominated, profiles, self._wake_if_ready
+        )
+        cluster.watch(self._settle, [Change.POD_BOUND, Change.POD_REMOVED])
+        if paused:
+            self._arm(BACKOFF_FLUSH_MS, self._flush_backoff)
+            self._arm(UNSCHEDULABLE_FLUSH_MS, self._flush_unschedulable)
 
-    def on_change(self, change: Change, object_id: int) -> None:
-        """Take in new pods; look for room for the waiting ones when some may have come."""
-        if change == Change.POD_CREATED:
-            self._take_in(object_id)
-        elif change == Change.POD_BOUND:
-            self._forget(object_id)
-            if self.queue.apart:
-                self._wake()
-        elif change == Change.POD_REMOVED and self.cluster.pods.node[object_id] == UNBOUND:
-            self._forget(object_id)
-        elif self.queue.unschedulable:
-            self._changed = True
-            self._wake()
-
-    def _take_in(self, pod: int) -> None:
-        """A pod that names its node has it; others wait here, unless they are gated."""
-        template = self.cluster.pod_template(pod)
-        spec = template.pod.spec
-        node = self.cluster.nodes.by_name.get(spec.node_name)
-        if node is not None:
-            self.cluster.bind(pod, node)
-        elif spec.scheduler_name in self.profiles and not spec.scheduling_gates:
-            shape = (spec.scheduler_name, template.shape)
-            self.queue.add(pod, shape, spec.priority, self.cluster.clock.now_ms)
-            self._wake()
+    # One pod
 
     def schedule_one(self, entry: Entry) -> Bind | Unschedulable:
         """Where the pod goes, or why nowhere."""
-        template = self.cluster.pod_template(entry.pod)
-        found = self.ask(entry.pod, template)
-        node, score, ties = self._select(found.total)
-        if node == UNBOUND:
-            apart = True
-            return Unschedulable(entry.pod, self._message(found), apart)
-        feasible = len(found.feasible()) if self.decisions else 0
-        return Bind(entry.pod, node, score, ties, feasible)
+        pod, template = entry.pod, entry.template
+        if not self.nominated and self.on_attempt is None:
+            evaluation = self.evaluate(template)
+            if self._looks_at_all(evaluation) and (best := self._best_of_all(pod, evaluation)):
+                return best
+        found = self.ask(pod, template)
+        self.start = found.next_start
+        if not len(found.kept):
+            nodes = len(self.order.ids())
+            return Unschedulable(pod, found, found.diagnosis() if nodes else None)
+        return self._best_of(pod, found)
 
     def ask(self, pod: int, template: Template) -> Answer:
-        """What all nodes say to the pod, now, beside the pods that are nominated to them."""
+        """What the nodes say to the pod, now, beside the pods that are nominated to them."""
         evaluation = self.evaluate(template)
-        if not self._nominated:
-            return Answer(evaluation, evaluation.total, {})
         nominated: dict[int, list[int]] = {}
-        for other, node in self._nominated.items():
+        for other, node in self.nominated.items():
             priority = self.cluster.pod_template(other).pod.spec.priority
             if other != pod and priority >= template.pod.spec.priority:
                 nominated.setdefault(node, []).append(other)
-        return answer(evaluation, nominated, self._nominated.get(pod))
+        own = self.nominated.get(pod)
+        percentage = self.percentage_of(template)
+        return search(evaluation, self.order.ids(), self.start, percentage, nominated, own)
+
+    def percentage_of(self, template: Template) -> int:
+        """percentageOfNodesToScore of the pod's profile; 0 adapts to the number of nodes."""
+        own = self.profiles[template.pod.spec.scheduler_name].percentage
+        return self._percentage if own is None else own
 
     def evaluate(self, template: Template) -> Evaluation:
         """The answer of all nodes to this pod, as of now."""
@@ -148,108 +198,230 @@ class Scheduler:
         key = (name, template.shape)
         evaluation = self._evaluations.get(key)
         if evaluation is None:
+            self._make_room()
             evaluation = Evaluation(template, self.cluster, self.profiles[name])
             self._evaluations[key] = evaluation
         evaluation.refresh()
         return evaluation
 
+    def _make_room(self) -> None:
+        """Forget the older half of the answers when they grow too many; they can be asked again."""
+        if len(self._evaluations) * len(self.cluster.nodes) > KEPT_ANSWERS:
+            for key in list(self._evaluations)[: len(self._evaluations) // 2]:
+                del self._evaluations[key]
+
     def nominate(self, pod: int, node: int) -> None:
         """Keep room on the node for the pod, against pods of its priority or lower."""
-        self._nominated[pod] = node
+        before = self.nominated.get(pod, node)
+        self.nominated[pod] = node
+        if before != node:
+            self._events.renominated(pod, before)
 
     def withdraw(self, pod: int) -> None:
         """The pod is no longer nominated to a node."""
-        self._nominated.pop(pod, None)
+        before = self.nominated.pop(pod, None)
+        if before is not None:
+            self._events.renominated(pod, before)
+
+    def _settle(self, change: Change, pod: int) -> None:
+        """A pod that is bound or gone needs no nomination, and nothing is said of it again."""
+        self._last_message.pop(pod, None)
+        self.nominated.pop(pod, None)
+
+    # The best node
+
+    def _looks_at_all(self, evaluation: Evaluation) -> bool:
+        """Whether nothing but the scores of all nodes decides."""
+        if evaluation.allowed is not None or evaluation.without_scores:
+            return False
+        nodes = len(self.order.ids())
+        return nodes_to_find(nodes, self.percentage_of(evaluation.pod)) >= nodes
+
+    def _best_of_all(self, pod: int, evaluation: Evaluation) -> Bind | None:
+        """The choice among all nodes, from the totals that are kept up; None without any."""
+        total = evaluation.total
+        score = int(total.max(initial=INFEASIBLE))
+        if score == INFEASIBLE:
+            return None
+        best = np.flatnonzero(total == score)
+        if len(best) == 1:
+            node = int(best[0])
+        elif self._tie_break == "random":
+            node = int(best[self._draw.below(len(best))])
+        else:
+            node = int(best[np.argmin(self._ranks()[best])])
+        feasible = int(evaluation.mask.sum()) if self.decisions else 0
+        return Bind(pod, node, score, len(best), feasible)
+
+    def _ranks(self) -> Ints:
+        """Per node id how late it is looked at."""
+        order = self.order.ids()
+        if self._rank is None or self._rank[0] is not order:
+            rank = np.zeros(len(self.cluster.nodes), np.int64)
+            rank[order] = np.arange(len(order))
+            self._rank = order, rank
+        return (self._rank[1] - self.start) % max(len(order), 1)
+
+    def _best_of(self, pod: int, found: Answer) -> Bind:
+        score = int(found.totals.max())
+        best = np.flatnonzero(found.totals == score)
+        random = self._tie_break == "random" and len(best) > 1
+        place = best[self._draw.below(len(best))] if random else best[0]
+        return Bind(pod, int(found.kept[place]), score, len(best), len(found.kept), found)
 
     # The cycle
 
-    def _wake(self) -> None:
-        if not self._awake:
+    def _wake_if_ready(self) -> None:
+        if not self._awake and not self._paused and self.queue.has_ready:
             self._awake = True
             self.cluster.clock.after(self._latency_ms, Lane.SCHEDULER, self._run)
 
     def _run(self) -> None:
         """Try pods until none can be taken."""
+        self._awake = True
+        while (entry := self.queue.pop(self.cluster.clock.now_ms)) is not None:
+            self.attempt(entry)
         self._awake = False
-        self._look_for_room()
-        while (entry := self.queue.pop()) is not None:
-            outcome = self.schedule_one(entry)
-            if isinstance(outcome, Bind):
-                self._bind(outcome)
-                self.queue.wake(entry.shape, self.cluster.clock.now_ms)
-            else:
-                self._wait(entry, outcome)
+        self._arm_flushes()
 
-    def _look_for_room(self) -> None:
-        """Wake the shapes that some node takes now.
+    def attempt(self, entry: Entry) -> Bind | Unschedulable:
+        """Try one pod that was popped: bind it, or preempt and put it back."""
+        outcome = self.schedule_one(entry)
+        helped = None
+        if isinstance(outcome, Unschedulable) and outcome.diagnosis is not None:
+            helped = self.look_for_victims(entry, outcome.answer)
+        if self.on_attempt is not None:
+            self.on_attempt(Attempt(entry, outcome, helped))
+        if isinstance(outcome, Bind):
+            self._note(outcome.pod, outcome.node, outcome.feasible, outcome.ties, outcome.score)
+            self.queue.done(entry.pod)
+            self._reserve(entry, outcome.node)
+            self._bind(outcome.pod, outcome.node)
+        else:
+            self._fail(entry, outcome.diagnosis, helped)
+        return outcome
 
-        Upstream tries every waiting pod after most changes. Where no node takes its shape that
-        ends as it began, so those are left alone.
-        """
-        shapes = list(self.queue.unschedulable if self._changed else self.queue.apart)
-        self._changed = False
-        for shape in shapes:
-            pod = next(iter(self.queue.unschedulable[shape]))
-            if (self.ask(pod, self.cluster.pod_template(pod)).total != INFEASIBLE).any():
-                self.queue.wake(shape, self.cluster.clock.now_ms)
+    def _reserve(self, entry: Entry, node: int) -> None:
+        if entry.template.pod.spec.volumes:
+            for plugin in self._reserving[entry.scheduler_name]:
+                plugin.reserve(entry.pod, node, self.cluster)
 
-    def _bind(self, outcome: Bind) -> None:
-        self._note(outcome.pod, outcome.node, outcome.feasible, outcome.ties, outcome.score)
-        self.cluster.bind(outcome.pod, outcome.node)
+    def _bind(self, pod: int, node: int) -> None:
+        cluster, binding = self.cluster, self._binding
+        if binding is None:
+            cluster.bind(pod, node)
+            return
+        now_ms = cluster.clock.now_ms
+        called_ms = self._calls.reserve(now_ms) if self._calls else now_ms
+        cluster.assume(pod, node)
+        cluster.clock.at(called_ms + binding.latency_ms, Lane.API, self._bound, pod, node)
 
-    def _wait(self, entry: Entry, outcome: Unschedulable) -> None:
+    def _bound(self, pod: int, node: int) -> None:
+        """The call has come through; a pod that was deleted meanwhile has left its place."""
+        cluster = self.cluster
+        if not cluster.is_assumed(pod):
+            return
+        if cluster.nodes.exists[node]:
+            cluster.bind(pod, node)
+        else:
+            cluster.forget(pod)
+            self.queue.add(pod, cluster.pod_template(pod), cluster.clock.now_ms)
+            self._wake_if_ready()
+
+    def _fail(
+        self,
+        entry: Entry,
+        diagnosis: Diagnosis | None,
+        helped: Preemption | NoPreemption | None,
+    ) -> None:
         now_ms = self.cluster.clock.now_ms
-        self.queue.failed(entry, now_ms, apart=outcome.apart)
-        if self._last_message.get(entry.pod) != outcome.message:
-            self._last_message[entry.pod] = outcome.message
-            recorder = self.cluster.recorder
-            text = recorder.text(outcome.message)
-            recorder.event(now_ms, Reason.FAILED_SCHEDULING, Of.POD, entry.pod, text)
         self._note(entry.pod, UNBOUND, 0, 0, INFEASIBLE)
-        if not self._flush_due:
-            self._flush_due = True
-            next_flush_ms = (now_ms // FLUSH_INTERVAL_MS + 1) * FLUSH_INTERVAL_MS
-            self.cluster.clock.at(next_flush_ms, Lane.SCHEDULER, self._flush)
+        if diagnosis is None:
+            self._say(entry.pod, "no nodes available to schedule pods")
+            self.queue.error(entry, now_ms)
+            return
+        self._say(entry.pod, self._message(diagnosis, helped))
+        self.queue.failed(entry, diagnosis.plugins, now_ms)
+        if isinstance(helped, Preemption):
+            self._preempt(entry, helped)
+        elif helped is not None and helped.clears_nomination:
+            self.withdraw(entry.pod)
 
-    def _flush(self) -> None:
-        """Every 30 s: pods that have been unschedulable for five minutes are tried again."""
-        self._flush_due = False
-        now_ms = self.cluster.clock.now_ms
-        if self.queue.flush_unschedulable(now_ms):
-            self._wake()
-        if self.queue.unschedulable:
-            self._flush_due = True
-            self.cluster.clock.at(now_ms + FLUSH_INTERVAL_MS, Lane.SCHEDULER, self._flush)
+    # Preemption
 
-    def _forget(self, pod: int) -> None:
-        self.queue.remove(pod)
-        self._nominated.pop(pod, None)
-        self._last_message.pop(pod, None)
+    def look_for_victims(self, entry: Entry, found: Answer) -> Preemption | NoPreemption | None:
+        """What preemption would do; None where the profile has none."""
+        preemptor = self._preemptors.get(entry.scheduler_name)
+        if preemptor is None:
+            return None
+        codes = found.evaluation.codes()
+        for node, (_, verdict) in found.refused.items():
+            codes[node] = verdict.code
+        offset = self._below if self._tie_break == "random" else _zero
+        return preemptor.preempt(
+            entry.pod, found.evaluation, codes, self.nominated, self.order.ids(), offset, offset
+        )
 
-    def _select(self, total: Ints32) -> tuple[int, int, int]:
-        """The node among the best, its score, and how many shared it."""
-        if not len(total):
-            return UNBOUND, INFEASIBLE, 0
-        if self._tie_break == "first":
-            node = int(total.argmax())
-            score = int(total[node])
-            ties = int((total == score).sum()) if self.decisions else 1
-            return (node, score, ties) if score != INFEASIBLE else (UNBOUND, INFEASIBLE, 0)
-        score = int(total.max())
-        if score == INFEASIBLE:
-            return UNBOUND, INFEASIBLE, 0
-        best = np.flatnonzero(total == score)
-        node = int(best[self._draw.below(len(best))] if len(best) > 1 else best[0])
-        return node, score, len(best)
+    def _preempt(self, entry: Entry, found: Preemption) -> None:
+        """Evict the victims, and keep their room for the pod."""
+        for other in found.unnominated:
+            self.withdraw(other)
+        self.nominate(entry.pod, found.node)
+        for victim in found.victims:
+            self.cluster.delete_pod(victim, Reason.PREEMPTED)
 
-    def _message(self, found: Answer) -> str:
+    def _below(self, bound: int) -> int:
+        return self._draw.below(bound) if bound > 1 else 0
+
+    # Flushes
+
+    def _arm_flushes(self) -> None:
+        if self.queue.has_backoff:
+            self._arm(BACKOFF_FLUSH_MS, self._flush_backoff)
+        if self.queue.has_unschedulable:
+            self._arm(UNSCHEDULABLE_FLUSH_MS, self._flush_unschedulable)
+
+    def _arm(self, period_ms: int, flush: Callable[[], None]) -> None:
+        if period_ms not in self._flushes_due:
+            self._flushes_due.add(period_ms)
+            due_ms = (self.cluster.clock.now_ms // period_ms + 1) * period_ms
+            self.cluster.clock.at(due_ms, Lane.SCHEDULER, flush)
+
+    def _flush_backoff(self) -> None:
+        self._flushes_due.discard(BACKOFF_FLUSH_MS)
+        self.queue.flush_backoff(self.cluster.clock.now_ms)
+        self._after_flush(BACKOFF_FLUSH_MS, self._flush_backoff)
+
+    def _flush_unschedulable(self) -> None:
+        self._flushes_due.discard(UNSCHEDULABLE_FLUSH_MS)
+        self.queue.flush_unschedulable(self.cluster.clock.now_ms)
+        self._after_flush(UNSCHEDULABLE_FLUSH_MS, self._flush_unschedulable)
+
+    def _after_flush(self, period_ms: int, flush: Callable[[], None]) -> None:
+        if self._paused:
+            self._arm(period_ms, flush)
+        else:
+            self._wake_if_ready()
+            self._arm_flushes()
+
+    # Words
+
+    def _message(self, diagnosis: Diagnosis, helped: Preemption | NoPreemption | None) -> str:
         """kube-scheduler's words: reasons counted over nodes, sorted as text."""
-        nodes = len(self.cluster.nodes.ids())
-        if nodes == 0:
-            return "no nodes available to schedule pods"
-        counts = found.reasons()
-        reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
-        return f"0/{nodes} nodes are available: {reasons}."
+        nodes = len(self.order.ids())
+        message = f"0/{nodes} nodes are available: {counted(diagnosis.reasons)}."
+        if isinstance(helped, NoPreemption):
+            message += f" {DRA_SAYS}, preemption: {helped.why}"
+        return message
+
+    def _say(self, pod: int, message: str) -> None:
+        """Record the event of a failed attempt, unless it says what the last one said."""
+        if self._last_message.get(pod) != message:
+            self._last_message[pod] = message
+            recorder = self.cluster.recorder
+            text = recorder.text(message)
+            now_ms = self.cluster.clock.now_ms
+            recorder.event(now_ms, Reason.FAILED_SCHEDULING, Of.POD, pod, text)
 
     def _note(self, pod: int, node: int, feasible: int, ties: int, score: int) -> None:
         if self.decisions is not None:
@@ -259,3 +431,24 @@ class Scheduler:
             self.decisions.feasible.append(feasible)
             self.decisions.ties.append(ties)
             self.decisions.score.append(score)
+
+
+def _plugins(profile: Profile) -> dict[str, object]:
+    """The plugins of a profile that may listen to events or gate pods, by name."""
+    others = [*profile.gates, *([profile.preemption] if profile.preemption else [])]
+    scores = [plugin for plugin, _ in profile.scores]
+    return {plugin.name: plugin for plugin in (*scores, *profile.filters, *others)}  # type: ignore[attr-defined]
+
+
+def _bucket(binding: Binding, cluster: Cluster) -> TokenBucket:
+    assert binding.qps is not None
+    return TokenBucket(binding.qps, binding.burst, cluster.clock.now_ms)
+
+
+def _zero(bound: int) -> int:
+    return 0
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts, in the order of the text, as upstream sorts them."""
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
