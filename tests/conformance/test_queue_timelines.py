@@ -15,9 +15,6 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import pytest
-from tests.conformance.storage import put_object
-
 from sim.clock import Lane
 from sim.cluster import Cluster
 from sim.events import Kind
@@ -29,6 +26,7 @@ from sim.profiles import profiles
 from sim.queue import Place, SchedulingQueue
 from sim.queue_events import EventSource
 from sim.tables import UNBOUND
+from tests.conformance.storage import put_object
 
 SAMPLE = Path(__file__).parent / "sample"
 SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared")) / "conformance"
@@ -150,7 +148,7 @@ class Replay:
 
     def step(self, op, entry):
         where = f"{op['op']} at {op['ms']} ms"
-        taken = getattr(self, f"do_{op['op']}")(op, entry)
+        taken = getattr(self, f"do_{in_snake_case(op['op'])}")(op, entry)
         if op["op"] in ("pop", "fail", "error", "bind", "cycle"):
             self.found.compare(f"{where}, pod", taken, entry.get("pod"))
         self.compare(where, [entry])
@@ -166,31 +164,31 @@ class Replay:
 
     # Operations
 
-    def do_podAdd(self, op, _):
+    def do_pod_add(self, op, _):
         self.create(op["object"])
 
-    def do_podUpdate(self, op, _):
+    def do_pod_update(self, op, _):
         pod, known = self.update(op["object"])
         nominated = known.nominated_node
         self.driven.nominate(pod, self.cluster.nodes[nominated] if nominated else UNBOUND)
 
-    def do_podDelete(self, op, _):
+    def do_pod_delete(self, op, _):
         self.cluster.delete_pod(self.pods[op["name"]])
 
-    def do_assignedAdd(self, op, _):
+    def do_assigned_add(self, op, _):
         self.create(op["object"])
 
-    def do_assignedUpdate(self, op, _):
+    def do_assigned_update(self, op, _):
         self.update(op["object"])
 
-    def do_assignedDelete(self, op, _):
+    def do_assigned_delete(self, op, _):
         self.cluster.delete_pod(self.pods[op["name"]])
         self.cluster.remove_pod(self.pods[op["name"]])
 
-    def do_nodeAdd(self, op, _):
+    def do_node_add(self, op, _):
         self.add_node(op["object"])
 
-    def do_nodeUpdate(self, op, _):
+    def do_node_update(self, op, _):
         node = parse_object(op["object"])
         self.cluster.update_node(
             self.cluster.nodes[node.name],
@@ -200,13 +198,13 @@ class Replay:
             allocatable=node.allocatable,
         )
 
-    def do_nodeDelete(self, op, _):
+    def do_node_delete(self, op, _):
         self.cluster.remove_node(self.cluster.nodes[op["name"]])
 
     def do_storage(self, op, _):
         put_object(self.cluster, op["object"])
 
-    def do_storageDelete(self, op, _):
+    def do_storage_delete(self, op, _):
         kind, namespace, name = op["name"].split("/")
         self.cluster.remove_storage(Kind(kind), (namespace, name))
 
@@ -296,6 +294,10 @@ class Replay:
         pod = self.pods[f"{known.namespace}/{known.name}"]
         self.cluster.update_pod(pod, self.cluster.template(known.template))
         return pod, known
+
+
+def in_snake_case(name):
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def record_of(entry):
