@@ -130,7 +130,7 @@ class Scheduler:
         self.decisions = Decisions([], [], [], [], [], []) if record else None
         self.on_attempt: Callable[[Attempt], None] | None = None
         self._draw = draw
-        self._tie_break = tie_break
+        self.tie_break = tie_break
         self._percentage = percentage
         self._latency_ms = latency_ms
         self._binding = binding
@@ -246,7 +246,7 @@ class Scheduler:
         best = np.flatnonzero(total == score)
         if len(best) == 1:
             node = int(best[0])
-        elif self._tie_break == "random":
+        elif self.tie_break == "random":
             node = int(best[self._draw.below(len(best))])
         else:
             node = int(best[np.argmin(self._ranks()[best])])
@@ -264,10 +264,11 @@ class Scheduler:
 
     def _best_of(self, pod: int, found: Answer) -> Bind:
         score = int(found.totals.max())
-        best = np.flatnonzero(found.totals == score)
-        random = self._tie_break == "random" and len(best) > 1
-        place = best[self._draw.below(len(best))] if random else best[0]
-        return Bind(pod, int(found.kept[place]), score, len(best), len(found.kept), found)
+        best = found.kept[found.totals == score]
+        node = int(best[0])
+        if self.tie_break == "random" and len(best) > 1:  # by id, as among all nodes
+            node = int(np.sort(best)[self._draw.below(len(best))])
+        return Bind(pod, node, score, len(best), len(found.kept), found)
 
     # The cycle
 
@@ -357,7 +358,7 @@ class Scheduler:
         codes = found.evaluation.codes()
         for node, (_, verdict) in found.refused.items():
             codes[node] = verdict.code
-        offset = self._below if self._tie_break == "random" else _zero
+        offset = self._below if self.tie_break == "random" else _zero
         return preemptor.preempt(
             entry.pod, found.evaluation, codes, self.nominated, self.order.ids(), offset, offset
         )
