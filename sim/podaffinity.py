@@ -438,7 +438,8 @@ class AffinityCounts:
         """Template and node of each pod that holds its node."""
         lists = self._nodes.pods
         pods = np.fromiter(chain.from_iterable(lists), np.int64)
-        nodes = np.repeat(np.arange(len(lists)), [len(pods) for pods in lists])
+        numbers = np.array([len(held) for held in lists], np.int64)
+        nodes = np.repeat(np.arange(len(lists)), numbers)
         return self._pods.template[pods], nodes
 
 
