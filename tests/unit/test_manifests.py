@@ -593,7 +593,6 @@ def test_the_later_object_of_a_name_replaces_the_earlier_as_apply_does():
 
 POD_SPEC = "Deployment spec.template.spec."
 MISSING = {
-    "pod anti-affinity": ("affinity", {"podAntiAffinity": {"x": 1}}, "affinity.podAntiAffinity"),
     "a claim": (
         "volumes",
         [{"name": "d", "persistentVolumeClaim": {"claimName": "d"}}],
