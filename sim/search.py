@@ -80,12 +80,12 @@ def search(
     takes_own = own_node is not None and own_node not in refused and evaluation.mask[own_node]
     if takes_own:
         kept = np.array([own_node])
-        totals = evaluation.totals(kept)
+        totals = _totals(evaluation, kept)
         return Answer(evaluation, kept, totals, start, start, 1, 1, refused, alone=True)
-    if evaluation.rejection is not None or not len(order):
+    listed = order if evaluation.allowed is None else order[evaluation.allowed[order]]
+    if evaluation.rejection is not None or not len(listed):
         none = np.empty(0, np.int64)
         return Answer(evaluation, none, none, start, start, 0, 0, refused)
-    listed = order if evaluation.allowed is None else order[evaluation.allowed[order]]
     to_find = 1 if evaluation.without_scores else nodes_to_find(len(listed), percentage)
     kept, examined = look(evaluation, listed, start, to_find, refused)
     totals = _totals(evaluation, kept)
@@ -149,6 +149,5 @@ def _asked_in_vain(own_node: int | None, listed: NodeIds, start: int, examined: 
     """1 if the pod's nominated node was asked first, refused, and not visited again."""
     if own_node is None:
         return 0
-    start %= len(listed) if len(listed) else 1
-    places = (np.flatnonzero(listed == own_node) - start) % max(len(listed), 1)
+    places = (np.flatnonzero(listed == own_node) - start) % len(listed)
     return int(not (places < examined).any())

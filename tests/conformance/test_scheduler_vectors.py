@@ -30,6 +30,7 @@ from sim.profiles import DEFAULTS, configuration
 from sim.recorder import Reason
 from sim.rng import Streams, Uniforms
 from sim.scheduler import Bind, Scheduler
+from sim.search import nodes_to_find
 from sim.tables import Phase
 from tests.conformance import storage
 
@@ -274,6 +275,8 @@ class Look:
         self.profile = self.scheduler.profiles[spec.scheduler_name]
 
     def compare(self):
+        if "toFind" not in self.entry:  # these were recorded in the order of the nodes
+            self.scheduler.start = 0
         self.started_at = self.scheduler.start
         self.quick = None if "toFind" in self.entry else self.scheduler.schedule_one(self.queued)
         self.scheduler.start = self.started_at
@@ -325,8 +328,9 @@ class Look:
         ours = [self.started_at, answer.examined, answer.next_start, self.scheduler.start]
         theirs = [entry["start"], entry["examined"], entry["next"], entry["next"]]
         self.found.compare(SAMPLING, f"{self.where}, start, examined, next", ours, theirs)
-        if not answer.alone:
-            self.found.compare(SAMPLING, f"{self.where}, to find", answer.to_find, entry["toFind"])
+        nodes, percentage = len(self.names), self.scheduler.percentage_of(self.template)
+        wanted = nodes_to_find(nodes, percentage) if self.profile.scores else 1
+        self.found.compare(SAMPLING, f"{self.where}, to find", wanted, entry["toFind"])
 
     def compare_scores(self):
         scores, kept = self.entry["scores"], self.entry["feasible"]
@@ -387,7 +391,7 @@ class Look:
                 "sumPriorities": candidate.sum_priorities,
                 "earliestStart": candidate.earliest_start_ms,
             }
-            for candidate in ours.candidates
+            for candidate in self.as_listed(ours.candidates, recorded)
         ]
         told = [
             {**candidate, "earliestStart": milliseconds_from_start(candidate["earliestStart"])}
@@ -407,6 +411,12 @@ class Look:
         if "potentialNodes" in recorded:
             counts = recorded["potentialNodes"], recorded["wantedCandidates"]
             compare(PREEMPTION, f"{where}, potential", (ours.potential, ours.wanted), counts)
+
+    def as_listed(self, candidates, recorded):
+        """In the order of the search where that was recorded, else in that of the nodes."""
+        if "potentialNodes" in recorded:
+            return candidates
+        return sorted(candidates, key=lambda candidate: candidate.node)
 
     def compare_volumes(self):
         if isinstance(self.outcome, Bind) and self.template.pod.spec.volumes:
