@@ -58,8 +58,13 @@ class EventSource:
 
         For pods of its priority or lower this is as if the pod had left that node.
         """
-        facts = self._cluster.pod_facts(pod, before)
-        self._unnominated(facts)
+        self._unnominated(self._cluster.pod_facts(pod, before))
+
+    def unassumed(self, pod: int, node: int) -> None:
+        """A pod that was to be bound to the node is not: to all others it has left it."""
+        if self._queue.wants(Kind.POD, Action.DELETE):
+            facts = replace(self._cluster.pod_facts(pod), node=node)
+            self._move(Event(Kind.POD, Action.DELETE, facts, None))
 
     def _changed(self, change: Change, object_id: int) -> None:
         self._on[change](object_id)

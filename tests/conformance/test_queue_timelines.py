@@ -20,17 +20,15 @@ from sim.cluster import Cluster
 from sim.events import Kind
 from sim.manifests import parse_object
 from sim.nodes import NodeShape
-from sim.plugins.scheduling_gates import SchedulingGates
 from sim.podspec import PODS
 from sim.profiles import profiles
-from sim.queue import Place, SchedulingQueue
-from sim.queue_events import EventSource
-from sim.tables import UNBOUND
+from sim.queue import Place
+from sim.rng import Streams, Uniforms
+from sim.scheduler import Bind, Scheduler
 from tests.conformance.storage import put_object
 
 SAMPLE = Path(__file__).parent / "sample"
 SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared")) / "conformance"
-FLUSHES_MS = (1_000, 30_000)
 SHOWN = 5  # differences that a failure prints
 PLACES = {
     Place.ACTIVE: "active",
@@ -90,33 +88,14 @@ class Found:
             self.misses.append(f"{where}: {ours}, recorded {theirs}")
 
 
-class Driven:
-    """A queue that hears of its cluster, flushed on time; a scheduler that waits for orders."""
+class Appearance:
+    """Nodes in the order in which they came."""
 
-    def __init__(self, config, end_ms):
-        self.cluster = Cluster()
-        found = profiles(config)
-        plugins = {
-            name: {p.name: p for p in (SchedulingGates(), *profile.filters)}
-            for name, profile in found.items()
-        }
-        self.nominated = {}
-        self.queue = SchedulingQueue(self.cluster, plugins)
-        self.source = EventSource(self.cluster, self.queue, self.nominated, plugins)
-        for second_ms in range(1_000, end_ms + 1, 1_000):
-            self.cluster.clock.at(second_ms, Lane.SCHEDULER, self.flush, second_ms)
+    def __init__(self, cluster):
+        self.cluster = cluster
 
-    def flush(self, now_ms):
-        self.queue.flush_backoff(now_ms)
-        if now_ms % 30_000 == 0:
-            self.queue.flush_unschedulable(now_ms)
-
-    def nominate(self, pod, node):
-        before = self.nominated.pop(pod, UNBOUND)
-        if node != UNBOUND:
-            self.nominated[pod] = node
-        if before not in (UNBOUND, node):
-            self.source.renominated(pod, before)
+    def ids(self):
+        return self.cluster.nodes.ids()
 
 
 class Replay:
@@ -125,8 +104,16 @@ class Replay:
     def __init__(self, recorded):
         self.recorded = recorded
         self.found = Found()
-        self.driven = Driven(recorded["schedulerConfig"], recorded["endMs"])
-        self.cluster, self.queue = self.driven.cluster, self.driven.queue
+        self.cluster = Cluster()
+        self.scheduler = Scheduler(
+            self.cluster,
+            profiles(recorded["schedulerConfig"]),
+            Uniforms(Streams(0)("scheduler")),
+            tie_break="first",
+            order=Appearance(self.cluster),
+            paused=True,
+        )
+        self.queue = self.scheduler.queue
         self.pods = {}
         self.in_flight = []
         self.expected = {}  # pod -> record, as of the entry compared last
@@ -170,7 +157,10 @@ class Replay:
     def do_pod_update(self, op, _):
         pod, known = self.update(op["object"])
         nominated = known.nominated_node
-        self.driven.nominate(pod, self.cluster.nodes[nominated] if nominated else UNBOUND)
+        if nominated:
+            self.scheduler.nominate(pod, self.cluster.nodes[nominated])
+        else:
+            self.scheduler.withdraw(pod)
 
     def do_pod_delete(self, op, _):
         self.cluster.delete_pod(self.pods[op["name"]])
@@ -243,13 +233,14 @@ class Replay:
         return None
 
     def do_cycle(self, op, recorded):
-        """The verdict is the recorded one."""
-        name = self.do_pop(op, recorded)
-        if "chosen" in recorded:
-            self.do_bind({**op, "node": recorded["chosen"]}, recorded)
-        elif name:
-            self.do_fail({**op, "plugins": recorded["rejectedBy"]}, recorded)
-        return name
+        """A real cycle; who refused the pod shows in its record."""
+        entry = self.queue.pop(op["ms"])
+        if entry is None:
+            return None
+        outcome = self.scheduler.attempt(entry)
+        chosen = self.cluster.nodes.names[outcome.node] if isinstance(outcome, Bind) else None
+        self.found.compare(f"cycle at {op['ms']} ms, node", chosen, recorded.get("chosen"))
+        return self.cluster.pod_key(entry.pod)
 
     # Objects
 
@@ -287,7 +278,7 @@ class Replay:
         pod = self.cluster.create_pod(self.cluster.template(known.template), owner, known.name)
         self.pods[f"{known.namespace}/{known.name}"] = pod
         if known.nominated_node:
-            self.driven.nominate(pod, self.cluster.nodes[known.nominated_node])
+            self.scheduler.nominate(pod, self.cluster.nodes[known.nominated_node])
 
     def update(self, raw):
         known = parse_object(raw, admit=False)
