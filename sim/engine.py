@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ from sim.clock import Clock, Lane
 from sim.cluster import Cluster, Template
 from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
 from sim.controllers.taint_eviction import TaintEviction
+from sim.controllers.volumes import EphemeralClaims, prepare, templates_of
 from sim.controlplane import ControlPlane, ControlPlaneSettings
 from sim.endpoints import Endpoints
 from sim.errors import SimError
@@ -152,6 +155,7 @@ class Simulation:
         settings = scenario.control_plane
         ideal = settings.ideal
         self.availability = Availability(cluster)
+        self.ephemeral_claims = EphemeralClaims(cluster)  # before the scheduler sees their pods
         self.scheduler = Scheduler(
             cluster,
             {"default-scheduler": default_profile()},
@@ -238,6 +242,7 @@ class Simulation:
             cluster.budgets[budget.namespace, budget.name] = budget
         for namespace in manifests.namespaces:
             cluster.namespaces[namespace.name] = namespace.labels
+        self._add_storage()
         for traffic in self.scenario.traffic:
             namespace_, _, name = traffic.key.partition("/")
             self.endpoints.watch(cluster.services[namespace_, name])
@@ -245,6 +250,15 @@ class Simulation:
         for deployment in manifests.deployments:
             self.at(0, ApplyDeployment(replace(deployment)))
         self.clock.at(0, Lane.FAULTS, self._add_pods)
+
+    def _add_storage(self) -> None:
+        """Volumes, claims and the like, as they are before the first pod is placed."""
+        sources = [self.scenario.manifests, *(a.manifests for a in self.scenario.arrivals)]
+        templates = [template for source in sources for template in templates_of(source)]
+        prepared = prepare(self.scenario.manifests.storage, templates)
+        for value in prepared.objects:
+            self.cluster.put_storage(value.kind, value.key, value)
+        self.volume_notes = prepared.notes
 
     def _add_pods(self) -> None:
         """Jobs, and the ReplicaSets and pods that nothing else in the manifests makes."""
@@ -324,7 +338,7 @@ class Simulation:
             question=question_of(scenario),
             versions={"strandline": sim.__version__, **_versions()},
             unmodelled=unmodelled(scenario),
-            notes=notes_of(scenario, len(self.cluster.nodes)),
+            notes=(*notes_of(scenario, len(self.cluster.nodes)), *self.volume_notes),
             warnings=tuple(map(str, scenario.manifests.warnings)),
             engine_events=self.clock.calls,
             wall_s=wall_s,
@@ -348,12 +362,25 @@ def run(
 
     if not isinstance(scenario, Value):
         raise SimError(f"got {scenario!r}; expected a Scenario, as sim.load(path) gives it")
+    again = partial(_simulation, scenario, seed, tuple(actions), tuple(processes))
+    result = again().run(progress=progress)
+    result.again = again
+    return result
+
+
+def _simulation(
+    scenario: Scenario,
+    seed: int | None,
+    actions: tuple[Timed, ...],
+    processes: tuple[Process, ...],
+) -> Simulation:
+    """A run that has not begun; what it does to Deployments it does to copies of its own."""
     simulation = Simulation(scenario, seed=seed)
-    for timed in actions:
+    for timed in deepcopy(actions):
         simulation.at(timed.at_ms, timed.action)
     for process in processes:
         simulation.process(process)
-    return simulation.run(progress=progress)
+    return simulation
 
 
 def _check(action: OutsideAction, cluster: Cluster) -> None:

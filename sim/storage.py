@@ -332,7 +332,7 @@ def provision(
     node_affinity: tuple[NodeSelectorTerm, ...] | None,
 ) -> PersistentVolume:
     """A new volume that is exactly what the claim asks for."""
-    name = f"pvc-{claim.namespace}-{claim.name}"
+    name = provisioned_name(claim)
     return PersistentVolume(
         name,
         capacity_b=claim.request_b,
@@ -346,6 +346,11 @@ def provision(
         csi_driver=storage_class.provisioner,
         csi_handle=name,
     )
+
+
+def provisioned_name(claim: PersistentVolumeClaim) -> str:
+    """What a volume made for the claim is called; upstream has the claim's uid in it."""
+    return f"pvc-{claim.namespace}-{claim.name}"
 
 
 def in_zone(labels: Labels) -> tuple[NodeSelectorTerm, ...] | None:
