@@ -1,4 +1,4 @@
-"""The command line: `python -m sim run|validate|schema|list`.
+"""The command line: `python -m sim run|explain|compare|validate|schema|list`.
 
 Exit codes: 0 all well, 1 an expectation of the scenario does not hold, 2 the input is wrong, 130
 stopped by Ctrl-C.
@@ -102,6 +102,67 @@ def run(
             for verdict in failed if quiet or form == "json" else []:
                 click.echo(f"expected {verdict.text}, got {verdict.value:.6g}", err=True)
             sys.exit(EXPECTATION_FAILED)
+
+
+@main.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--pod",
+    required=True,
+    metavar="NAME",
+    help="name or namespace/name; the beginning of a name, or a workload, that means one pod.",
+)
+@click.option(
+    "--at", metavar="DURATION", help="The decision in force then, such as 30m. Default: the last."
+)
+@click.option(
+    "--seed", type=_Seed(min=0), metavar="INTEGER", help="Seed, instead of the scenario's."
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Another value for one field, such as nodes[0].count=12. Can be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the explanation; json has every node.",
+)
+@click.option("--all", "all_nodes", is_flag=True, help="Show every node, not only 20 of a kind.")
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
+)
+def explain(
+    scenario: Path,
+    pod: str,
+    at: str | None,
+    seed: int | None,
+    changes: tuple[str, ...],
+    form: Literal["text", "md", "json"],
+    all_nodes: bool,
+    allow_plugins: bool,
+) -> None:
+    """Say why a pod went to its node, or what keeps it from every node.
+
+    The scenario is run again up to the decision. With --at: a pod that waits at that moment is
+    looked at afresh, without any effect on the run.
+    """
+    with _clear_errors():
+        loaded = _load(scenario, changes, allow_plugins)
+        from functools import partial
+
+        from sim.engine import Simulation
+        from sim.explain import explain as explained
+
+        explanation = explained(partial(Simulation, loaded, seed=seed), pod, at)
+        click.echo(explanation.report(form, all_nodes=all_nodes), nl=False)
 
 
 @main.command()

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from sim.schema import TABLES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.explain import Explanation, Run
     from sim.scenario import Expectation
 
 FORMAT = "sim-run/1"
@@ -84,6 +85,7 @@ class Result:
         self.tables = dict(tables)
         self.scenario = dict(scenario)
         self.info = info
+        self.again: Callable[[], Run] | None = None  # builds the simulation anew
         self.verdicts = _expectations.check(expectations, self.tables, info)
 
     @property
@@ -154,6 +156,21 @@ class Result:
             raise SimError(f"several pods are called {name!r}: {', '.join(found)}")
         mine = self.events["object"] == f"Pod/{found[0]}"
         return self.events[mine].reset_index(drop=True)
+
+    def explain(self, pod: str, at: str | None = None) -> Explanation:
+        """Why a pod is on its node, or on none: the decision at a moment ('30m'), or the last one.
+
+        `pod` is 'web-17', 'shop/web-17' or the one pod of a workload. The scenario is run again up
+        to that decision. SimError for a result that was read from a directory.
+        """
+        from sim.explain import explain
+
+        if self.again is None:
+            raise SimError(
+                "only a result that sim.run gave can be explained, as that knows how to run again;"
+                f" try `python -m sim explain SCENARIO --pod {pod} --seed {self.info.seed}`"
+            )
+        return explain(self.again, pod, at)
 
     @property
     def plot(self) -> plots.Plots:

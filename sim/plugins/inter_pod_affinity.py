@@ -122,7 +122,9 @@ class InterPodAffinity:
                 )
         if near.required and not _near_required(state, asked)[0]:
             for term, tally in zip(near.terms.required, near.required, strict=True):
-                if state.at(tally, asked)[0] <= 0:
+                if term.key not in cluster.nodes.labels[node]:
+                    parts.append(f"has no label {term.key}, which its affinity needs")
+                elif state.at(tally, asked)[0] <= 0:
                     parts.append(f"{_under(term, cluster, node)} has no pod of {term.selector}")
         return Shortfall("; ".join(parts), len(parts))
 
@@ -214,8 +216,7 @@ def _near_required(state: State, nodes: NodeIds) -> Bools:
 
 
 def _under(term: Term, cluster: Cluster, node: int) -> str:
-    value = cluster.nodes.labels[node].get(term.key)
-    return f"(no label {term.key})" if value is None else f"{term.key}={value}"
+    return f"{term.key}={cluster.nodes.labels[node][term.key]}"
 
 
 def _some(tally: Tally, cluster: Cluster, node: int) -> str:

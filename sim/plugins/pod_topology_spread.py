@@ -298,7 +298,8 @@ def _over(skew: Skew, value: str | None, node: int) -> tuple[str, float]:
     there = int(skew.totals[slot]) + (skew.delta if slot == skew.moved else 0)
     least, most = skew.least(), constraint.rule.max_skew
     over = there + int(constraint.picks_itself) - least - most
-    counts = f"{there} pods of {constraint.selector} in {key}={value}, {least} in the emptiest"
+    pods = "1 pod" if there == 1 else f"{there} pods"
+    counts = f"{pods} of {constraint.selector} in {key}={value}, {least} in the emptiest"
     return f"would be {over} over maxSkew {most}: {counts}", over / max(there, 1)
 
 
