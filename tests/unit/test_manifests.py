@@ -593,10 +593,10 @@ def test_the_later_object_of_a_name_replaces_the_earlier_as_apply_does():
 
 POD_SPEC = "Deployment spec.template.spec."
 MISSING = {
-    "a claim": (
+    "a network file system": (
         "volumes",
-        [{"name": "d", "persistentVolumeClaim": {"claimName": "d"}}],
-        "volumes[].persistentVolumeClaim",
+        [{"name": "d", "nfs": {"server": "files", "path": "/"}}],
+        "volumes[].nfs",
     ),
     "a folder of the host": (
         "volumes",
