@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 INITIAL_BACKOFF_S = 1  # podInitialBackoffSeconds
 MAX_BACKOFF_S = 10  # podMaxBackoffSeconds
+MOST_DOUBLINGS = 62  # then even 1 s is longer than the longest back-off that can be asked for
 NO_BACKOFF_S = -1  # "until" of a pod that never failed
 FLUSH_INTERVAL_MS = 30_000  # how often unschedulable pods are looked through
 MAX_UNSCHEDULABLE_MS = 5 * 60_000  # and how long one may lie there
@@ -69,6 +70,7 @@ class Entry:
     arrival: int = 0  # decides between pods of one priority and time
     turn: int = 0  # changes with each move, so that old heap items can be told
     seen: int = 0  # events before it was taken
+    backoff_s: tuple[int, int] = (INITIAL_BACKOFF_S, MAX_BACKOFF_S)
 
     @property
     def backoff_until_s(self) -> int:
@@ -76,7 +78,8 @@ class Entry:
         count = self.error_count or self.unschedulable_count
         if count == 0:
             return NO_BACKOFF_S
-        wait_s = min(INITIAL_BACKOFF_S << min(count - 1, MAX_BACKOFF_S), MAX_BACKOFF_S)
+        initial_s, max_s = self.backoff_s
+        wait_s = min(initial_s << min(count - 1, MOST_DOUBLINGS), max_s)
         return self.timestamp_ms // 1000 + wait_s
 
     def backs_off(self, now_ms: int) -> bool:
@@ -122,11 +125,17 @@ class SchedulingQueue:
     """Pods without a node, of all schedulers that there are.
 
     `plugins` are those of each scheduler by name; a plugin that does not say what it listens to is
-    thought to be helped by everything.
+    thought to be helped by everything. `backoff_s` are the first and the longest back-off.
     """
 
-    def __init__(self, cluster: Cluster, plugins: Mapping[str, Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        plugins: Mapping[str, Mapping[str, object]],
+        backoff_s: tuple[int, int] = (INITIAL_BACKOFF_S, MAX_BACKOFF_S),
+    ) -> None:
         self.entries: dict[int, Entry] = {}
+        self._backoff_s = backoff_s
         self._cluster = cluster
         self._plugins = plugins
         self._gates = {
@@ -180,6 +189,7 @@ class SchedulingQueue:
         spec = template.pod.spec
         self._arrivals += 1
         entry = Entry(pod, template, spec.priority, spec.scheduler_name, now_ms)
+        entry.backoff_s = self._backoff_s
         entry.arrival = self._arrivals
         self.entries[pod] = entry
         if self._passes_gates(entry):
@@ -288,8 +298,7 @@ class SchedulingQueue:
         if entry.place == Place.IN_FLIGHT:
             entry.forced = True
             return
-        self._take_out(entry)
-        self._requeue(entry, Worth.AT_ONCE, now_ms)
+        self._wake(entry, Worth.AT_ONCE, now_ms)
 
     def flush_backoff(self, now_ms: int) -> None:
         """Pods whose back-off is over become active; upstream looks at each whole second."""
@@ -307,8 +316,7 @@ class SchedulingQueue:
             if now_ms - entry.timestamp_ms > MAX_UNSCHEDULABLE_MS
         ]
         for entry in late:
-            self._take_out(entry)
-            self._requeue(entry, Worth.AFTER_BACKOFF, now_ms)
+            self._wake(entry, Worth.AFTER_BACKOFF, now_ms)
 
     # Worth another try?
 
@@ -322,11 +330,11 @@ class SchedulingQueue:
             if priority is not None and first.priority > priority:
                 continue  # the priority is part of the shape
             own = alike.get(itself)
-            if own is not None:
-                self._wake([own], self._ask(asked, event, own.template, own=True), now_ms)
-            if alike:
-                worth = self._ask(asked, event, first.template, own=False)
-                self._wake([entry for entry in alike.values() if entry is not own], worth, now_ms)
+            if own and (worth := self._ask(asked, event, own.template, own=True)):
+                self._wake(own, worth, now_ms)
+            if worth := self._ask(asked, event, first.template, own=False):
+                for entry in [entry for entry in alike.values() if entry is not own]:
+                    self._wake(entry, worth, now_ms)
 
     def _ask(self, asked: Asked, event: Event, pod: Template, *, own: bool) -> Worth:
         for plugin, worth in asked:
@@ -334,11 +342,9 @@ class SchedulingQueue:
                 return worth
         return Worth.NOTHING
 
-    def _wake(self, entries: list[Entry], worth: Worth, now_ms: int) -> None:
-        if worth:
-            for entry in entries:
-                self._take_out(entry)
-                self._requeue(entry, worth, now_ms)
+    def _wake(self, entry: Entry, worth: Worth, now_ms: int) -> None:
+        self._take_out(entry)
+        self._requeue(entry, worth, now_ms)
 
     def _worth_of(self, entry: Entry, event: Event) -> Worth:
         """What an event is to one pod."""
