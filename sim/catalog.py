@@ -6,6 +6,8 @@ pkg/scheduler/apis/config/v1/default_plugins.go (v1.34.1).
 
 from __future__ import annotations
 
+from typing import Any
+
 from sim.controllers import deployment, job, replicaset
 from sim.controlplane import Reconcile
 from sim.evaluation import Profile
@@ -63,10 +65,13 @@ CONTROLLERS: tuple[tuple[str, Reconcile], ...] = (
 
 def default_profile(scheduler_name: str = "default-scheduler") -> Profile:
     """The plugins of a kube-scheduler without configuration."""
+    filters = {name: plugin() for name, plugin in FILTERS.items()}
+    scores: dict[str, Any] = {name: plugin() for name, (plugin, _) in SCORES.items()}
+    scores |= {name: plugin for name, plugin in filters.items() if name in SCORES}  # one is both
     return Profile(
         scheduler_name,
-        filters=tuple(plugin() for plugin in FILTERS.values()),
-        scores=tuple((plugin(), weight) for plugin, weight in SCORES.values()),
+        filters=tuple(filters.values()),
+        scores=tuple((scores[name], weight) for name, (_, weight) in SCORES.items()),
         preemption=DefaultPreemption(),
         gates=(SchedulingGates(),),
     )

@@ -20,7 +20,9 @@ from sim.extend import (
     Assumes,
     Code,
     Concerns,
+    ConcernsScores,
     FilterPlugin,
+    Moves,
     NodeIds,
     Normalizes,
     OnlyNodes,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
     from sim.plugins.default_preemption import DefaultPreemption
 
+NO_NODES = np.empty(0, np.int64)
 INFEASIBLE = -1  # the total of a node that does not take the pod
 ELSEWHERE = Verdict(
     Code.UNRESOLVABLE, ("node(s) didn't satisfy plugin(s) [NodeAffinity]",)
@@ -60,12 +63,20 @@ class Profile:
 Refusal = tuple[str, Verdict]  # the first filter that refuses a node, and what it says
 
 
-@dataclass(slots=True)
 class _FilterRow:
-    plugin: FilterPlugin
-    state: Any
-    whys: Whys
-    stamp: Any = None
+    """A filter with its state, its answers, and what else it can do (asking that of a runtime
+    protocol each time would cost more than the answer)."""
+
+    __slots__ = ("assumes", "moves", "plugin", "stamp", "stamps", "state", "whys")
+
+    def __init__(self, plugin: FilterPlugin, state: Any) -> None:
+        self.plugin = plugin
+        self.state = state
+        self.whys: Whys = np.empty(0, np.int32)
+        self.stamp: Any = None
+        self.stamps = plugin if isinstance(plugin, Stamps) else None
+        self.moves = plugin if isinstance(plugin, Moves) else None
+        self.assumes = plugin if isinstance(plugin, Assumes) else None
 
 
 @dataclass(slots=True)
@@ -74,15 +85,20 @@ class _ScoreRow:
     weight: int
     state: Any
     raw: Scores
+    normalizes: Normalizes | None
 
 
-@dataclass(slots=True)
 class _LateRow:
     """A score that depends on the feasible set or on pods anywhere: asked for those kept."""
 
-    plugin: ScorePlugin
-    weight: int
-    stamp: Any = None
+    __slots__ = ("normalizes", "plugin", "stamp", "stamps", "weight")
+
+    def __init__(self, plugin: ScorePlugin, weight: int) -> None:
+        self.plugin = plugin
+        self.weight = weight
+        self.stamp: Any = None
+        self.stamps = plugin if isinstance(plugin, Stamps) else None
+        self.normalizes = plugin if isinstance(plugin, Normalizes) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +123,7 @@ class Evaluation:
         self.allowed: Bools | None = None  # the nodes that pre-filters left, None = all
         self.mask = np.empty(0, np.bool_)  # the nodes that take the pod
         self.changes = 0  # moves when an answer may have changed
-        self._rejecting: FilterPlugin | None = None
-        self._rejecting_stamp: Any = None
+        self._rejecting: _FilterRow | None = None
         self._filters: list[_FilterRow] = []
         self._local: list[_FilterRow] = []  # filters that look at the pods of a node
         self._anywhere: list[_FilterRow] = []  # and those that look at pods on other nodes
@@ -280,7 +295,7 @@ class Evaluation:
         every = np.arange(count)
         for row in self._filters:
             row.whys = self._ask_filter(row, every)
-            row.stamp = self._stamp(row.plugin)
+            row.stamp = self._stamp(row.stamps)
         self._build_scores(every)
         self._update_mask(every)
         self._untotalled, self._compare = [every], True
@@ -296,12 +311,13 @@ class Evaluation:
                 continue
             if isinstance(state, Rejection):
                 self.rejection, self.rejected_by = state.verdict, plugin.name
-                self._rejecting, self._rejecting_stamp = plugin, self._stamp(plugin)
+                self._rejecting = _FilterRow(plugin, state)
+                self._rejecting.stamp = self._stamp(self._rejecting.stamps)
                 return
             if isinstance(state, OnlyNodes):
                 self._allow_only(plugin, state.nodes)
                 state = state.state
-            self._filters.append(_FilterRow(plugin, state, np.empty(0, np.int32)))
+            self._filters.append(_FilterRow(plugin, state))
         self._anywhere = [r for r in self._filters if r.plugin.reads & Reads.PODS_ANYWHERE]
         self._local = [
             row
@@ -319,23 +335,24 @@ class Evaluation:
         self._sums, self._relative, self._late, self._constant = [], [], [], 0
         for plugin, weight in self.profile.scores:
             if plugin.reads & (Reads.PODS_ANYWHERE | Reads.FEASIBLE_SET):
-                if self._concerns(plugin):
+                if self._concerns_scores(plugin):
                     self._late.append(_LateRow(plugin, weight))
                 continue
             state = plugin.prescore(self.pod, self.cluster, every)
             if state is not SKIP:
                 raw = plugin.score(self.pod, self.cluster, every, state)
-                self._add_score(_ScoreRow(plugin, weight, state, raw))
+                normalizes = plugin if isinstance(plugin, Normalizes) else None
+                self._add_score(_ScoreRow(plugin, weight, state, raw, normalizes))
         self._local_sums = [r for r in self._sums if r.plugin.reads & Reads.PODS_ON_NODE]
         self._local_relative = [r for r in self._relative if r.plugin.reads & Reads.PODS_ON_NODE]
 
     def _add_score(self, row: _ScoreRow) -> None:
         plugin, raw = row.plugin, row.raw
-        if not isinstance(plugin, Normalizes):
+        if row.normalizes is None:
             self._sums.append(row)
             self._base += row.weight * raw
         elif not plugin.reads & Reads.PODS_ON_NODE and len(raw) and (raw == raw[0]).all():
-            self._constant += row.weight * int(plugin.normalize(raw[:1])[0])
+            self._constant += row.weight * int(row.normalizes.normalize(raw[:1])[0])
         else:
             self._relative.append(row)
 
@@ -362,7 +379,7 @@ class Evaluation:
             if moved is None:
                 self._rebuild()
                 return
-            changed = np.union1d(changed, moved) if len(moved) else changed
+            changed = _union([changed, moved], len(self.mask)) if len(moved) else changed
         if self._update_mask(changed) or self._local_relative or self._late_moved():
             self._compare = True
         self._untotalled.append(changed)
@@ -375,14 +392,15 @@ class Evaluation:
 
     def _rejection_moved(self) -> bool:
         """Whether the pre-filter that rejected the pod may think otherwise now."""
-        if self._rejecting is None or not self._rejecting.reads & Reads.PODS_ANYWHERE:
+        row = self._rejecting
+        if row is None or not row.plugin.reads & Reads.PODS_ANYWHERE:
             return False
-        stamp = self._stamp(self._rejecting)
-        return stamp is None or stamp != self._rejecting_stamp
+        stamp = self._stamp(row.stamps)
+        return stamp is None or stamp != row.stamp
 
     def _anywhere_moved(self) -> bool:
         for row in self._anywhere:
-            stamp = self._stamp(row.plugin)
+            stamp = self._stamp(row.stamps)
             if stamp is None or stamp != row.stamp:
                 return True
         return False
@@ -392,26 +410,29 @@ class Evaluation:
 
         None if a pre-filter now rejects the pod or restricts it to some nodes.
         """
-        every = np.arange(len(self.mask))
-        moved = np.zeros(len(self.mask), np.bool_)
+        moved: list[NodeIds] = []
         for row in self._anywhere:
-            stamp = self._stamp(row.plugin)
+            stamp = self._stamp(row.stamps)
             if stamp is None or stamp != row.stamp:
-                row.stamp = stamp
+                row.stamp, before = stamp, row.state
                 row.state = row.plugin.prefilter(self.pod, self.cluster)
                 if isinstance(row.state, Rejection | OnlyNodes):
                     return None
-                whys = self._ask_filter(row, every)
-                moved |= whys != row.whys
-                row.whys = whys
-        return np.flatnonzero(moved)
+                asked = _moved(row, before)
+                if asked is None:
+                    asked = np.arange(len(self.mask))
+                if len(asked):
+                    whys = self._ask_filter(row, asked)
+                    moved.append(asked[whys != row.whys[asked]])
+                    row.whys[asked] = whys
+        return _union(moved, len(self.mask)) if moved else NO_NODES
 
-    def _stamp(self, plugin: object) -> Any:
-        return plugin.stamp(self.pod, self.cluster) if isinstance(plugin, Stamps) else None
+    def _stamp(self, stamps: Stamps | None) -> Any:
+        return None if stamps is None else stamps.stamp(self.pod, self.cluster)
 
     def _late_moved(self) -> bool:
         for row in self._late:
-            stamp = self._stamp(row.plugin)
+            stamp = self._stamp(row.stamps)
             if stamp is None or stamp != row.stamp:
                 return True
         return False
@@ -433,12 +454,12 @@ class Evaluation:
             kept = self.feasible()
             self._extra[kept] = self._compared(kept)
             for row in self._late:
-                row.stamp = self._stamp(row.plugin)
+                row.stamp = self._stamp(row.stamps)
             nodes = np.arange(len(self.mask))
         elif len(self._untotalled) == 1:
             nodes = self._untotalled[0]
         else:
-            nodes = np.unique(np.concatenate(self._untotalled))
+            nodes = _union(self._untotalled, len(self.mask))
         self._untotalled, self._compare = [], False
         total = self._base[nodes] + self._extra[nodes] + self._constant
         self._total[nodes] = np.where(self.mask[nodes], total, INFEASIBLE)
@@ -449,12 +470,14 @@ class Evaluation:
         if not len(kept):
             return totals
         for row in self._relative:
-            assert isinstance(row.plugin, Normalizes)
-            totals += row.weight * row.plugin.normalize(row.raw[kept])
+            assert row.normalizes is not None
+            totals += row.weight * row.normalizes.normalize(row.raw[kept])
         for late in self._late:
             raw = self.raw_scores(late.plugin, kept)
             if raw is not None:
-                totals += late.weight * normalized(late.plugin, raw)
+                if late.normalizes is not None:
+                    raw = late.normalizes.normalize(raw)
+                totals += late.weight * raw
         return totals
 
     # Asking
@@ -462,10 +485,32 @@ class Evaluation:
     def _concerns(self, plugin: object) -> bool:
         return not isinstance(plugin, Concerns) or plugin.concerns(self.pod, self.cluster)
 
+    def _concerns_scores(self, plugin: object) -> bool:
+        if isinstance(plugin, ConcernsScores):
+            return plugin.concerns_scores(self.pod, self.cluster)
+        return self._concerns(plugin)
+
     def _ask_filter(self, row: _FilterRow, nodes: NodeIds) -> Whys:
         if row.state is SKIP:  # for now: it looks at pods elsewhere, and they may move
             return np.zeros(len(nodes), np.int32)
         return row.plugin.filter(self.pod, self.cluster, nodes, row.state)
+
+
+def _union(parts: list[NodeIds], nodes: int) -> NodeIds:
+    """The ids in any of the parts, ascending; faster than sorting them."""
+    if len(parts) == 1:
+        return parts[0]
+    marked = np.zeros(nodes, np.bool_)
+    for part in parts:
+        marked[part] = True
+    return np.flatnonzero(marked)
+
+
+def _moved(row: _FilterRow, before: Any) -> NodeIds | None:
+    """Nodes whose answer may differ now from that of the state before; None if not known."""
+    if before is SKIP or row.state is SKIP or row.moves is None:
+        return None
+    return row.moves.moved(before, row.state)
 
 
 def normalized(plugin: ScorePlugin, raw: Scores) -> Scores:
@@ -524,7 +569,7 @@ class DryRun:
         self._cluster.suppose(pod, self._node, sign)
         self._moves.append((pod, sign))
         for place, row in enumerate(self._rows):
-            if isinstance(row.plugin, Assumes):
-                self._states[place] = row.plugin.assume(
+            if row.assumes is not None:
+                self._states[place] = row.assumes.assume(
                     self._states[place], self._evaluation.pod, self._cluster, pod, self._node, sign
                 )

@@ -136,6 +136,14 @@ class Concerns(Protocol):
 
 
 @runtime_checkable
+class ConcernsScores(Protocol):
+    """The same for the scores alone, of a plugin that filters and scores."""
+
+    def concerns_scores(self, pod: Template, cluster: Cluster) -> bool:
+        """False: it will not score this pod until a node or a Service changes."""
+
+
+@runtime_checkable
 class Stamps(Protocol):
     """A plugin that reads PODS_ANYWHERE but can tell when what it reads has not moved."""
 
@@ -208,6 +216,14 @@ class Explains(Protocol):
 
     def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
         """The change; asked only where `filter` with this state refuses the pod."""
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A filter that can tell from two of its states which nodes it may answer otherwise now."""
+
+    def moved(self, before: Any, after: Any) -> NodeIds | None:
+        """Those nodes; None if it cannot tell, and all have to be asked."""
 
 
 class Controller(Protocol):

@@ -8,11 +8,12 @@ touches only the columns that pick it.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.tables import NEVER, UNBOUND, Ints32
+from sim.tables import NEVER, UNBOUND, Bools, Ints, Ints32
 
 if TYPE_CHECKING:
     from sim.cluster import Template
@@ -23,20 +24,61 @@ _Label = tuple[str, str, str]  # namespace, key, value
 
 
 class Counts:
-    """One selector's numbers: `per_node`, and `version`, which moves whenever one of them does."""
+    """One selector's numbers: `per_node`, and a `log` of how they moved.
 
-    __slots__ = ("namespace", "per_node", "selector", "version")
+    An entry of the log is the node that got one more, or ~node for one that has one less.
+    """
+
+    __slots__ = ("log", "namespace", "per_node", "selector")
 
     def __init__(self, namespace: str, selector: Selector, per_node: Ints32) -> None:
         self.namespace = namespace
         self.selector = selector
         self.per_node = per_node
-        self.version = 0
+        self.log = array("i")
 
     def picks(self, template: Template) -> bool:
         """Whether pods of this template count."""
         pod = template.pod
         return pod.namespace == self.namespace and self.selector.matches(pod.labels)
+
+
+class Tally:
+    """One selector's numbers summed over groups of nodes, kept up to date by what has moved.
+
+    `group` numbers each node's group, `groups` is how many there are; nodes not `among` those that
+    count are in none.
+    """
+
+    __slots__ = ("_among", "_counts", "_group", "_seen", "_sums")
+
+    def __init__(self, counts: Counts, group: Ints32, groups: int, among: Bools) -> None:
+        self._counts = counts
+        self._group = group
+        self._among = among
+        self._sums = np.zeros(groups, np.int64)
+        self._seen = -1
+
+    def sums(self) -> Ints:
+        """How many pods the selector picks in each group, now."""
+        log = self._counts.log
+        moved = len(log) - self._seen
+        if self._seen < 0 or moved > len(self._group):
+            self._count_all()
+        elif moved:
+            for entry in log[self._seen :]:
+                node = entry if entry >= 0 else ~entry
+                if self._among[node]:
+                    self._sums[self._group[node]] += 1 if entry >= 0 else -1
+        self._seen = len(log)
+        return self._sums
+
+    def _count_all(self) -> None:
+        """float64 sums of integers this small are exact."""
+        among, group = self._among, self._group
+        per_node = self._counts.per_node[: len(group)][among]
+        sums = np.bincount(group[among], weights=per_node, minlength=len(self._sums))
+        self._sums[:] = sums.astype(np.int64)
 
 
 class PodCounts:
@@ -74,7 +116,7 @@ class PodCounts:
         for counts in self._picking[template.id]:
             _reach(counts, node)
             counts.per_node[node] += sign
-            counts.version += 1
+            counts.log.append(node if sign > 0 else ~node)
 
     def check(self) -> None:
         """Every column equals what the pods say; AssertionError names the first that differs."""

@@ -20,6 +20,7 @@ from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Shortfall,
 from sim.labels import Requirement, Selector
 from sim.plugins.node_affinity import meets_own_rules
 from sim.plugins.taint_toleration import taint_places
+from sim.podcounts import Tally
 from sim.podspec import SpreadConstraint
 from sim.tables import ABSENT, UNBOUND, Bools, Floats, Ints, Ints32
 
@@ -68,11 +69,11 @@ class Constraint:
             return np.zeros(len(self.slot), np.int32)
         return self.pods.per_node[: len(self.slot)]
 
-    def per_slot(self, among: Bools) -> Ints:
-        """How many pods the selector picks under each value, over the counted nodes `among`."""
-        if self.pods is None:
-            return np.zeros(self.slots, np.int64)
-        return per_slot(self.slot[among], self.per_node()[among], self.slots)
+    def tally(self, slot: Ints32, among: Bools) -> Tally | None:
+        """How many pods it picks under each value, over the counted nodes `among`; None: nowhere
+        any."""
+        among = among & self.counted
+        return None if self.pods is None else Tally(self.pods, slot, self.slots, among)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,11 +112,24 @@ class Skew:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The constraints of one kind of a pod, and the nodes that carry all their keys."""
+    """The constraints of one kind of a pod, and the nodes that carry all their keys.
 
+    Per constraint: the slots as they are summed, the sums, and which values some counted node has.
+    """
+
+    plugin: PodTopologySpread
     stamp: tuple[int, int]
     constraints: tuple[Constraint, ...]
     has_keys: Bools
+    ranked: Bools  # the nodes whose pods count for scores
+    slots: tuple[Ints32, ...]
+    tallies: tuple[Tally | None, ...]
+    known: tuple[Bools, ...]
+
+    def sums(self, place: int) -> Ints:
+        """How many pods there are under each value of a constraint's key."""
+        tally = self.tallies[place]
+        return np.zeros(self.constraints[place].slots, np.int64) if tally is None else tally.sums()
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,7 @@ class PodTopologySpread:
         resolved = self._resolved(pod, cluster, "DoNotSchedule")
         if not resolved.constraints:
             return SKIP
-        return [skew_of(c, resolved.has_keys) for c in resolved.constraints]
+        return [skew_of(resolved, place) for place in range(len(resolved.constraints))]
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """What the first constraint that is not met says."""
@@ -159,6 +173,17 @@ class PodTopologySpread:
             answer = skew.whys(nodes)
             whys = np.where(answer != 0, answer, whys)
         return whys
+
+    def moved(self, before: Any, after: Any) -> NodeIds | None:
+        """The nodes under values that a further pod now skews, or no longer does."""
+        moved = np.zeros(len(after[0].constraint.slot), np.bool_)
+        for old, new in zip(before, after, strict=True):
+            if old.constraint is not new.constraint:
+                return None
+            slots = old.by_slot != new.by_slot
+            if slots.any():
+                moved |= slots[new.constraint.slot]
+        return np.flatnonzero(moved)
 
     def assume(
         self, state: Any, pod: Template, cluster: Cluster, other: int, node: int, sign: int
@@ -187,11 +212,15 @@ class PodTopologySpread:
         """Whether the pod has constraints, its own or by default."""
         return any(self._rules(pod, cluster))
 
+    def concerns_scores(self, pod: Template, cluster: Cluster) -> bool:
+        """Whether one of them is soft."""
+        return bool(self._resolved(pod, cluster, "ScheduleAnyway").constraints)
+
     def stamp(self, pod: Template, cluster: Cluster) -> Any:
         """Moves when one of the counted pods does."""
         soft = self._resolved(pod, cluster, "ScheduleAnyway").constraints
         hard = self._resolved(pod, cluster, "DoNotSchedule").constraints
-        return tuple(c.pods.version if c.pods else 0 for c in (*hard, *soft))
+        return tuple(len(c.pods.log) if c.pods else 0 for c in (*hard, *soft))
 
     # Score
 
@@ -200,10 +229,9 @@ class PodTopologySpread:
         resolved = self._resolved(pod, cluster, "ScheduleAnyway")
         if not resolved.constraints or not len(nodes):
             return SKIP
-        every = np.ones(len(resolved.has_keys), np.bool_)
-        ranked = resolved.has_keys if self._needs_keys(pod) else every
+        ranked = resolved.ranked
         kept = nodes[ranked[nodes]]
-        terms = [_term(c, kept, ranked) for c in resolved.constraints]
+        terms = [_term(resolved, place, kept) for place in range(len(resolved.constraints))]
         return ranked, terms
 
     def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
@@ -258,10 +286,9 @@ class PodTopologySpread:
     def _resolved(self, pod: Template, cluster: Cluster, action: Action) -> Resolved:
         """The pod's constraints with this action; kept until a node or a Service changes."""
         stamp = (len(cluster.nodes_log), cluster.services.version)
-        key = (self, action)
-        known: Resolved | None = pod.memo.get(key)
-        if known is None or known.stamp != stamp:
-            known = pod.memo[key] = self._resolve(pod, cluster, action, stamp)
+        known: Resolved | None = pod.memo.get(action)
+        if known is None or known.stamp != stamp or known.plugin is not self:
+            known = pod.memo[action] = self._resolve(pod, cluster, action, stamp)
         return known
 
     def _resolve(
@@ -273,7 +300,19 @@ class PodTopologySpread:
         for rule, _ in rules:
             has_keys &= cluster.nodes.label_column(rule.topology_key)[: len(every)] != ABSENT
         constraints = tuple(_constraint(pod, cluster, r, s, every) for r, s in rules)
-        return Resolved(stamp, constraints, has_keys)
+        hard = action == "DoNotSchedule"
+        ranked = has_keys if hard or self._needs_keys(pod) else every
+        slots = tuple(c.slot if hard else _with_empty(c) for c in constraints)
+        return Resolved(
+            plugin=self,
+            stamp=stamp,
+            constraints=constraints,
+            has_keys=has_keys,
+            ranked=ranked,
+            slots=slots,
+            tallies=tuple(c.tally(s, ranked) for c, s in zip(constraints, slots, strict=True)),
+            known=tuple(_known(c, ranked) for c in constraints),
+        )
 
     def _rules(
         self, pod: Template, cluster: Cluster
@@ -345,11 +384,11 @@ def default_selector(pod: Template, cluster: Cluster) -> Selector:
     return Selector(tuple(found))
 
 
-def skew_of(constraint: Constraint, has_keys: Bools) -> Skew:
+def skew_of(resolved: Resolved, place: int) -> Skew:
     """The counts by value, and per slot whether a further pod would skew the spread too much."""
-    among = has_keys & constraint.counted
-    totals = constraint.per_slot(among)
-    known = np.bincount(constraint.slot[among], minlength=constraint.slots) > 0
+    constraint, known = resolved.constraints[place], resolved.known[place]
+    among = resolved.has_keys & constraint.counted
+    totals = resolved.sums(place).copy()
     lowest = _lowest(totals, known)
     least = lowest[1] if enough_domains(constraint, known) else 0
     by_slot = whys_of(constraint, np.arange(constraint.slots), totals, least)
@@ -387,18 +426,28 @@ def _moved(skew: Skew, template: PodTemplate, node: int, sign: int) -> Skew:
     return replace(skew, moved=int(constraint.slot[node]), delta=skew.delta + sign)
 
 
-def _term(constraint: Constraint, kept: NodeIds, ranked: Bools) -> tuple[Constraint, Any, float]:
+def _known(constraint: Constraint, ranked: Bools) -> Bools:
+    """Which values the counted nodes have."""
+    among = constraint.slot[ranked & constraint.counted]
+    return np.bincount(among, minlength=constraint.slots) > 0
+
+
+def _with_empty(constraint: Constraint) -> Ints32:
+    """The slots as scores see them: a node without the key has the value "", as in Go, where a
+    missing label reads as "" when values are collected."""
+    slot = constraint.slot
+    if not constraint.empty_slot:
+        return slot
+    return np.where(slot == 0, np.int32(constraint.empty_slot), slot)
+
+
+def _term(resolved: Resolved, place: int, kept: NodeIds) -> tuple[Constraint, Any, float]:
     """The constraint, its counts (per node for the host name, else per slot) and its weight."""
+    constraint = resolved.constraints[place]
     if constraint.rule.topology_key == HOSTNAME:
         return constraint, constraint.per_node(), _weight(len(kept))
-    # A node without the key has the value "" here, as in Go, where a missing label reads as "".
-    slot = constraint.slot
-    if constraint.empty_slot:
-        slot = np.where(slot == 0, np.int32(constraint.empty_slot), slot)
-    size = int(np.count_nonzero(np.bincount(slot[kept], minlength=constraint.slots)))
-    among = ranked & constraint.counted
-    counts = per_slot(slot[among], constraint.per_node()[among], constraint.slots)
-    return constraint, counts, _weight(size)
+    values = np.bincount(resolved.slots[place][kept], minlength=constraint.slots)
+    return constraint, resolved.sums(place), _weight(int(np.count_nonzero(values)))
 
 
 def _weight(size: int) -> float:
@@ -433,11 +482,6 @@ def _constraint(
         picks_itself=selector is not None and selector.matches(pod.pod.labels),
         selector=selector,
     )
-
-
-def per_slot(slot: Ints32, counts: Ints32, slots: int) -> Ints:
-    """Sums of `counts` by slot (float64 sums of integers this small are exact)."""
-    return np.bincount(slot, weights=counts, minlength=slots).astype(np.int64)
 
 
 def round_half_away(values: Floats) -> Scores:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from sim.catalog import default_profile
-from sim.evaluation import INFEASIBLE, Evaluation, answer
+from sim.evaluation import INFEASIBLE, Evaluation
 from sim.labels import Requirement, Selector
 from sim.podspec import (
     HostPort,
@@ -20,6 +20,7 @@ from sim.podspec import (
     Taint,
     Toleration,
 )
+from sim.search import search
 from sim.tables import UNBOUND
 from sim.testing import HOSTNAME, ZONE, a_cluster, a_node, a_pod, put_node, put_pod
 from sim.workloads import Service
@@ -211,7 +212,8 @@ def test_asking_beside_nominated_pods_is_as_if_they_were_there(shape, steps, nod
     evaluation.refresh()
     before = facts(cluster, evaluation)
     nominated = [put_pod(cluster, SHAPES[other]) for other in others]
-    found = answer(evaluation, {node: nominated}, None)
+    order = cluster.nodes.ids()
+    found = search(evaluation, order, 0, 100, {node: nominated}, None)
     assert facts(cluster, evaluation) == before
     cluster.check()
     for pod in nominated:
@@ -221,4 +223,4 @@ def test_asking_beside_nominated_pods_is_as_if_they_were_there(shape, steps, nod
     there.refresh()
     expected = there.refusal(node) or before[1].get(node)  # it must pass with them and without
     assert found.verdicts().get(node) == expected
-    assert (node in found.feasible()) == (expected is None)
+    assert (node in found.kept) == (expected is None)
