@@ -209,6 +209,7 @@ class Cluster:
             self.nodes, self.pods, self.templates, self.namespaces, self.nodes_log
         )
         self._pending = 0
+        self._assumed: dict[int, int] = {}  # pods about to be bound -> their nodes
         self._names: dict[int, str] = {}
         self._template_ids: dict[str, int] = {}
         self._owned_ids: dict[tuple[int, int], int] = {}  # (template, owner) -> template
@@ -465,13 +466,17 @@ class Cluster:
         self.pods.node[pod] = node
         self.pods.bound_ms[pod] = self.clock.now_ms
         self._pending -= 1
-        self.occupy(pod, node)
+        assumed = self._assumed.pop(pod, None)
+        assert assumed in (None, node), f"pod {pod} is assumed on {assumed}, bound to {node}"
+        if assumed is None:
+            self.occupy(pod, node)
         self._record(Reason.SCHEDULED, Of.POD, pod, node)
         self._tell(Change.POD_BOUND, pod)
 
     def update_pod(self, pod: int, template: Template) -> None:
         """Replace labels and specification of a pod (its requests in place, its gates, ...)."""
-        before, node = self.pod_facts(pod), int(self.pods.node[pod])
+        before = self.pod_facts(pod)
+        node = self._assumed.get(pod, int(self.pods.node[pod]))
         holds = node != UNBOUND and self.pods.ended_ms[pod] == NEVER
         if holds:
             self._count(pod, node, -1)
@@ -479,6 +484,20 @@ class Cluster:
         if holds:
             self._count(pod, node, 1)
         self._tell_update(Kind.POD, before, self.pod_facts(pod))
+
+    def assume(self, pod: int, node: int) -> None:
+        """Count the pod's requests on the node before it is bound there, as the scheduler does
+        while the call that binds it is under way."""
+        self._assumed[pod] = node
+        self.occupy(pod, node)
+
+    def forget(self, pod: int) -> None:
+        """Take back `assume`."""
+        self.vacate(pod, self._assumed.pop(pod))
+
+    def is_assumed(self, pod: int) -> bool:
+        """Whether the pod is about to be bound."""
+        return pod in self._assumed
 
     def run_pod(self, pod: int) -> None:
         """Its containers have been started: phase Running."""
@@ -539,6 +558,8 @@ class Cluster:
         pods = self.pods
         if not pods.exists[pod] or pods.deleting_ms[pod] != NEVER:
             return
+        if pod in self._assumed:
+            self.forget(pod)
         pods.deleting_ms[pod] = self.clock.now_ms
         if reason is not None:
             pods.reason[pod] = reason
@@ -566,6 +587,8 @@ class Cluster:
         pods = self.pods
         if not pods.exists[pod]:
             return
+        if pod in self._assumed:
+            self.forget(pod)
         self._release(pod)
         pods.exists[pod] = False
         if pods.node[pod] == UNBOUND:
@@ -779,6 +802,7 @@ class Cluster:
             for pod in range(len(pods))
             if pods.node[pod] != UNBOUND and pods.ended_ms[pod] == NEVER
         ]
+        holders = sorted([*holders, *self._assumed])
         self._check_sums(holders)
         self.pod_counts.check()
         self.affinity_counts.check()
@@ -802,7 +826,7 @@ class Cluster:
             for name in ("requested", "limits", "nonzero_cpu_m", "nonzero_memory_b", "pod_count")
         }
         for pod in holders:
-            node, template = self.pods.node[pod], self.pod_template(pod)
+            node, template = self._assumed.get(pod, self.pods.node[pod]), self.pod_template(pod)
             rows = len(template.requests)
             expected["requested"][:rows, node] += template.requests
             expected["limits"][:rows, node] += template.limits

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.tables import NEVER, UNBOUND, Bools, Ints, Ints32
+from sim.tables import NEVER, Bools, Ints, Ints32
 
 if TYPE_CHECKING:
     from sim.cluster import Template
@@ -162,19 +162,14 @@ class PodCounts:
             self._held.append({})
 
     def _derive(self, counts: Counts) -> Ints32:
-        """The numbers from the pods themselves."""
-        pods = self._pods
-        rows = len(pods)
-        picked = np.array([counts.picks(template) for template in self._templates], np.bool_)
-        holds = (
-            (pods.node[:rows] != UNBOUND)
-            & (pods.ended_ms[:rows] == NEVER)
-            & (pods.deleting_ms[:rows] == NEVER)
-        )
-        if len(picked):
-            holds &= picked[pods.template[:rows]]
-        nodes = pods.node[:rows][holds]
-        return np.bincount(nodes, minlength=len(self._nodes)).astype(np.int32)
+        """The numbers from the pods on the nodes themselves."""
+        picked = [counts.picks(template) for template in self._templates]
+        deleting_ms, template = self._pods.deleting_ms, self._pods.template
+        derived = [
+            sum(picked[template[pod]] and deleting_ms[pod] == NEVER for pod in on_node)
+            for on_node in self._nodes.pods
+        ]
+        return np.array(derived, np.int32)
 
 
 def _any_label(namespace: str) -> _Label:

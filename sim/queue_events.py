@@ -66,6 +66,13 @@ class EventSource:
             facts = replace(self._cluster.pod_facts(pod), node=node)
             self._move(Event(Kind.POD, Action.DELETE, facts, None))
 
+    def forgotten(self, pod: int, node: int) -> None:
+        """The call that was to bind the pod to the node has failed: its place there is free
+        (handleBindingCycleError)."""
+        if self._queue.wants(Kind.POD, Action.DELETE):
+            facts = replace(self._cluster.pod_facts(pod), node=node)
+            self._move(Event(Kind.POD, Action.DELETE, facts, None))
+
     def _changed(self, change: Change, object_id: int) -> None:
         self._on[change](object_id)
 

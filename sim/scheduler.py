@@ -20,7 +20,7 @@ from sim.evaluation import INFEASIBLE, Diagnosis, Evaluation, Profile
 from sim.extend import Reserves
 from sim.nodeorder import NodeOrder
 from sim.preemption import NoPreemption, Preemption, Preemptor
-from sim.queue import Entry, SchedulingQueue
+from sim.queue import INITIAL_BACKOFF_S, MAX_BACKOFF_S, Entry, SchedulingQueue
 from sim.queue_events import EventSource
 from sim.recorder import Of, Reason
 from sim.search import Answer, nodes_to_find, search
@@ -116,6 +116,7 @@ class Scheduler:
         percentage: int = 0,
         latency_ms: int = 0,
         binding: Binding | None = None,
+        backoff_s: tuple[int, int] = (INITIAL_BACKOFF_S, MAX_BACKOFF_S),
         order: Order | None = None,
         allowed: Callable[[PodDisruptionBudget], int] | None = None,
         record: bool = False,
@@ -124,7 +125,8 @@ class Scheduler:
         self.cluster = cluster
         self.profiles = profiles
         self.nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
-        self.queue = SchedulingQueue(cluster, {n: _plugins(p) for n, p in profiles.items()})
+        plugins = {name: _plugins(profile) for name, profile in profiles.items()}
+        self.queue = SchedulingQueue(cluster, plugins, backoff_s)
         self.order = order or NodeOrder(cluster)
         self.start = 0  # position in the node order from which the next search begins
         self.decisions = Decisions([], [], [], [], [], []) if record else None
@@ -318,16 +320,16 @@ class Scheduler:
         cluster.clock.at(called_ms + binding.latency_ms, Lane.API, self._bound, pod, node)
 
     def _bound(self, pod: int, node: int) -> None:
-        """The call has come through; a pod that was deleted meanwhile has left its place."""
+        """The call has come through; it fails when the pod or the node has gone meanwhile."""
         cluster = self.cluster
-        if not cluster.is_assumed(pod):
-            return
-        if cluster.nodes.exists[node]:
+        if cluster.is_assumed(pod) and cluster.nodes.exists[node]:
             cluster.bind(pod, node)
-        else:
+            return
+        if cluster.is_assumed(pod):
             cluster.forget(pod)
             self.queue.add(pod, cluster.pod_template(pod), cluster.clock.now_ms)
-            self._wake_if_ready()
+        self._events.forgotten(pod, node)
+        self._wake_if_ready()
 
     def _fail(
         self,

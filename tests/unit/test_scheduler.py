@@ -19,7 +19,7 @@ from sim.podspec import SpreadConstraint, Taint
 from sim.queue import Place
 from sim.recorder import Reason
 from sim.rng import Streams, Uniforms
-from sim.scheduler import Scheduler
+from sim.scheduler import Binding, Scheduler
 from sim.tables import UNBOUND
 from sim.testing import ZONE, a_cluster, a_node, a_pod, put_node, put_pod
 
@@ -254,3 +254,49 @@ def test_decisions_are_recorded_when_asked_for():
     node, _ = placed(cluster, a_pod(cpu_m=100), a_pod(cpu_m=10**6))
     decisions = scheduler.decisions
     assert (decisions.node, decisions.feasible, decisions.ties) == ([node, UNBOUND], [2, 0], [2, 0])
+
+
+# Binding that takes time
+
+
+def test_a_pod_holds_its_place_while_the_call_that_binds_it_is_under_way():
+    cluster, _ = started([a_node(cpu_m=1000)], binding=Binding(latency_ms=40))
+    pods = [put_pod(cluster, a_pod(cpu_m=800)), put_pod(cluster, a_pod(cpu_m=800))]
+    cluster.clock.run(40)
+    assert cluster.pods.node[pods].tolist() == [UNBOUND, UNBOUND]
+    cluster.check()
+    cluster.clock.run(41)
+    assert cluster.pods.node[pods].tolist() == [0, UNBOUND]
+    assert cluster.pods.bound_ms[pods[0]] == 40
+    cluster.check()
+
+
+def test_the_client_binds_a_burst_and_then_so_many_a_second():
+    """Burst 2 at 10 a second: 0, 0, 100 and 200 ms."""
+    nodes = [a_node(cpu_m=1000) for _ in range(4)]
+    cluster, _ = started(nodes, binding=Binding(qps=10, burst=2))
+    pods = [put_pod(cluster, a_pod(cpu_m=800)) for _ in nodes]
+    cluster.clock.run(1_000)
+    assert cluster.pods.bound_ms[pods].tolist() == [0, 0, 100, 200]
+
+
+def test_a_pod_deleted_while_it_is_being_bound_leaves_its_place():
+    cluster, scheduler = started([a_node(cpu_m=1000)], binding=Binding(latency_ms=40))
+    first = put_pod(cluster, a_pod(cpu_m=800))
+    second = put_pod(cluster, a_pod(cpu_m=800))
+    cluster.clock.run(20)
+    cluster.delete_pod(first)
+    cluster.clock.run(100)
+    assert cluster.pods.node[[first, second]].tolist() == [UNBOUND, 0]
+    cluster.check()
+
+
+def test_a_pod_whose_node_goes_while_it_is_being_bound_is_tried_again():
+    cluster, _ = started([a_node(cpu_m=1000)], binding=Binding(latency_ms=40))
+    pod = put_pod(cluster, a_pod(cpu_m=800))
+    cluster.clock.run(20)
+    cluster.remove_node(0)
+    put_node(cluster, a_node(cpu_m=1000, name="second"))
+    cluster.clock.run(200)
+    assert cluster.pods.node[pod] == 1
+    cluster.check()
