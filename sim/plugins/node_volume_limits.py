@@ -7,7 +7,7 @@ of in-tree volumes to CSI: such volumes are not counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,13 +50,14 @@ class NodeVolumeLimits:
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """TOO_MANY where a driver would have to attach more than it can."""
-        drivers = {driver for driver, _ in state}
-        limits = limits_of(drivers, cluster)
+        limits = limits_of({driver for driver, _ in state}, cluster)
         whys = np.zeros(len(nodes), np.int32)
         if limits:
+            attached = attachments(cluster.storage)
             for place, node in enumerate(nodes.tolist()):
-                allowed = limits.get(cluster.nodes.names[node])
-                if allowed and _exceeds(state, node, allowed, cluster):
+                name = cluster.nodes.names[node]
+                allowed, others = limits.get(name), attached.get(name, set())
+                if allowed and _exceeds(state, node, allowed, others, cluster):
                     whys[place] = TOO_MANY
         return whys
 
@@ -117,32 +118,38 @@ def _attached_as(claim: PersistentVolumeClaim, storage: Storage) -> Attached | N
     return storage_class.provisioner, f"claim {claim.namespace}/{claim.name}"
 
 
-def _exceeds(wanted: Any, node: int, limits: dict[str, int], cluster: Cluster) -> bool:
+def attachments(storage: Storage) -> dict[str, set[Attached]]:
+    """What is attached to each node by the word of the attach/detach controller."""
+    found: dict[str, set[Attached]] = {}
+    for attachment in storage.of(Kind.VOLUME_ATTACHMENT).values():
+        volume = storage.volume(attachment.volume)
+        if volume is not None and volume.csi_handle:
+            attached = (attachment.attacher, volume.csi_handle)
+            found.setdefault(attachment.node, set()).add(attached)
+    return found
+
+
+def _exceeds(
+    wanted: frozenset[Attached],
+    node: int,
+    limits: Mapping[str, int],
+    others: set[Attached],
+    cluster: Cluster,
+) -> bool:
     """Volumes of pods on the node, others attached to it, and the new ones: more than allowed?"""
-    storage = cluster.storage
-    templates = map(cluster.pod_template, cluster.nodes.pods[node])
-    held = {
-        volume
-        for template in templates
-        if template.pod.spec.volumes
-        for volume in attachable(template, storage)
-    }
-    others = _attachments(cluster.nodes.names[node], storage) - held
-    current = Counter(driver for driver, _ in (*held, *others))
+    templates, of_pod = cluster.templates, cluster.pods.template
+    on_node = [templates[of_pod[pod]] for pod in cluster.nodes.pods[node]]
+    users = [template for template in on_node if template.pod.spec.volumes]
+    most = sum(len(template.pod.spec.volumes) for template in users) + len(others) + len(wanted)
+    if most <= min(limits.values()):
+        return False
+    held = {volume for template in users for volume in attachable(template, cluster.storage)}
+    current = Counter(driver for driver, _ in held | others)
     new = Counter(driver for driver, _ in wanted - held)
     return any(d in limits and current[d] + more > limits[d] for d, more in new.items())
 
 
-def _attachments(node: str, storage: Storage) -> set[Attached]:
-    found = set()
-    for attachment in storage.of(Kind.VOLUME_ATTACHMENT).values():
-        volume = storage.volume(attachment.volume) if attachment.node == node else None
-        if volume is not None and volume.csi_handle:
-            found.add((attachment.attacher, volume.csi_handle))
-    return found
-
-
-def _grew(before: dict[str, int], after: dict[str, int]) -> bool:
+def _grew(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
     return any(count > before.get(driver, 0) for driver, count in after.items())
 
 
