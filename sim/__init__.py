@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sim.comparison import Comparison, compare
     from sim.engine import Simulation, run
     from sim.errors import Position, Problem, ScenarioError, SimError
     from sim.result import Result
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Comparison",
     "Position",
     "Problem",
     "Result",
@@ -27,11 +29,14 @@ __all__ = [
     "SimError",
     "Simulation",
     "__version__",
+    "compare",
     "load",
     "run",
 ]
 
 _HOMES = {
+    "Comparison": "comparison",
+    "compare": "comparison",
     "Position": "errors",
     "Problem": "errors",
     "ScenarioError": "errors",

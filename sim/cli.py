@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -166,6 +166,80 @@ def explain(
 
 
 @main.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    "configs",
+    metavar="FILE",
+    multiple=True,
+    help="A KubeSchedulerConfiguration to run the scenario under, or `default` for kube-scheduler's"
+    " own. With one only, the scenario as it is comes first.",
+)
+@click.option(
+    "--against",
+    "others",
+    type=click.Path(path_type=Path),
+    metavar="SCENARIO",
+    multiple=True,
+    help="Another scenario to compare this one with.",
+)
+@click.option(
+    "--replications",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Runs of each, with N seeds: gives mean differences with 95 % intervals.",
+)
+@click.option(
+    "--seed", type=_Seed(min=0), metavar="INTEGER", help="First seed, instead of the scenario's."
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Another value for one field in all of them. Can be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the table; json lists every pod that is placed differently.",
+)
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Load the scheduler plugins (Python files) that the scenarios name. This runs their code.",
+)
+def compare(
+    scenario: Path,
+    configs: tuple[str, ...],
+    others: tuple[Path, ...],
+    replications: int,
+    seed: int | None,
+    changes: tuple[str, ...],
+    form: Literal["text", "md", "json"],
+    allow_plugins: bool,
+) -> None:
+    """Run a scenario under several scheduler configurations and put them side by side.
+
+    \b
+    python -m sim compare scenario.yaml --config pack.yaml
+    python -m sim compare scenario.yaml --config default --config pack.yaml --replications 10
+    """
+    with _clear_errors():
+        named = _variants(scenario, configs, others, changes, allow_plugins)
+        from sim.comparison import compare as compared
+
+        with _counted_runs(sys.stderr.isatty()) as progress:
+            comparison = compared(named, seed=seed, replications=replications, progress=progress)
+        click.echo(comparison.report(form), nl=False)
+
+
+@main.command()
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -239,7 +313,54 @@ def _load(path: Path, changes: tuple[str, ...]) -> Scenario:
         if not equals or not name:
             raise click.BadParameter(f"{change!r} is not PATH=VALUE", param_hint="--set")
         overrides[name] = value
-    return load(path, overrides=overrides)
+    return load(path, overrides=overrides, allow_plugins=allow_plugins)
+
+
+def _variants(
+    path: Path,
+    configs: tuple[str, ...],
+    others: tuple[Path, ...],
+    changes: tuple[str, ...],
+    allow_plugins: bool,
+) -> dict[str, Scenario]:
+    """The scenarios to compare, by the names of their files."""
+    if not configs and not others:
+        raise SimError("nothing to compare with; expected --config FILE or --against SCENARIO")
+    found: list[tuple[Path, Scenario]] = []
+    if others or len(configs) == 1:
+        found.append((path, _load(path, changes, allow_plugins)))
+    found += [(Path(c), _configured(path, c, changes, allow_plugins)) for c in configs]
+    found += [(other, _load(other, changes, allow_plugins)) for other in others]
+    stems = [place.stem for place, _ in found]
+    names = [
+        place.stem if stems.count(place.stem) == 1 else f"{number}:{place.stem}"
+        for number, (place, _) in enumerate(found, 1)
+    ]
+    return dict(zip(names, (scenario for _, scenario in found), strict=True))
+
+
+def _configured(path: Path, config: str, changes: tuple[str, ...], allow_plugins: bool) -> Scenario:
+    """The scenario under another scheduler configuration."""
+    from dataclasses import replace
+
+    if config == "default":
+        return replace(_load(path, changes, allow_plugins), configuration=None)
+    file = json.dumps(str(Path(config).resolve()))
+    return _load(path, (*changes, f"scheduler.config={file}"), allow_plugins)
+
+
+@contextmanager
+def _counted_runs(shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with the runs that are over, on a terminal only."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _refuse_unmodelled(scenario: Scenario) -> None:

@@ -28,7 +28,7 @@ LAYERS = [
     "scenario",
     "validate",
     "engine testing",
-    "compare",
+    "comparison",
     "cli",
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
