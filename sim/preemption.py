@@ -13,25 +13,40 @@ budgets of its pods change. Anything else goes through `Evaluation.dry_run`, wit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.extend import SKIP, Code, Reads
-from sim.plugins.node_resources_fit import FIRST_RESOURCE_BIT, TOO_MANY_PODS, NodeResourcesFit
+from sim.plugins.node_resources_fit import NodeResourcesFit
 from sim.recorder import Reason
 from sim.tables import NEVER, Ints, Ints8
+from sim.victims import (
+    CLEAN,
+    NONE,
+    PRIORITY_SHIFT,
+    RANKING,
+    UNKNOWN,
+    VIOLATING,
+    Candidate,
+    DryRoom,
+    Fact,
+    Kept,
+    Lower,
+    Reasons,
+    SummedRoom,
+)
 
 if TYPE_CHECKING:
-    from array import array
-
     from sim.cluster import Cluster, Template
-    from sim.evaluation import DryRun, Evaluation
+    from sim.evaluation import Evaluation
     from sim.extend import NodeIds, Whys
     from sim.plugins.default_preemption import DefaultPreemption
     from sim.workloads import PodDisruptionBudget
+
+__all__ = ["RANKING", "Candidate", "NoPreemption", "Preemption", "Preemptor"]
 
 NEVER_PREEMPTS = "not eligible due to preemptionPolicy=Never."
 VICTIMS_TERMINATE = "not eligible due to a terminating pod on the nominated node."
@@ -40,31 +55,11 @@ NO_VICTIMS = ("No preemption victims found for incoming pod",)
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NOBODY = ("expected at least one victim pod",)
 
-PRIORITY_SHIFT = 2**31  # MaxInt32 + 1, so that no priority lowers a sum
-UNKNOWN, CLEAN, VIOLATING, HOPELESS = range(4)  # what is known of a node
 FEW = 16  # nodes tried at once beyond those that must be
 MOST_SHAPES = 64  # pod shapes for which findings are kept
 NODE_BITS = 32  # a nomination is written node << 32 | pod
-NONE = np.empty(0, np.int64)
 
 Allowed = Callable[["PodDisruptionBudget"], int]
-Reasons = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A node where the pod fits once the victims, most important first, are gone.
-
-    `sum_priorities` adds 2^31 to each priority; `earliest_start_ms` looks only at the victims of
-    the highest priority.
-    """
-
-    node: int
-    victims: tuple[int, ...]
-    pdb_violations: int
-    highest_priority: int
-    sum_priorities: int
-    earliest_start_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,130 +92,6 @@ class NoPreemption:
     counts: Mapping[str, int]
 
 
-class _Fact(NamedTuple):
-    """What matters of a template: priority, requests of what the new pod wants, and budgets."""
-
-    priority: int
-    amounts: tuple[int, ...]
-    budgets: tuple[int, ...]
-
-
-class _Lower(NamedTuple):
-    """A pod of lower priority. They sort by importance, then by their place on the node."""
-
-    less_important: int  # minus its priority
-    start_ms: int
-    place: int
-    pod: int
-    fact: _Fact
-
-
-@dataclass(slots=True)
-class _Kept:
-    """What was found out about the nodes for pods of one shape."""
-
-    priority: int
-    needs: list[tuple[int, int]]  # resource row, amount
-    state: Ints8
-    keys: Ints  # per node what candidates are ranked by; see RANKING
-    found: list[Candidate | Reasons | None]
-    facts: dict[int, _Fact] = field(default_factory=dict)  # by template
-    by_budget: dict[int, tuple[int, set[int]]] = field(default_factory=dict)  # allowed, its nodes
-    nominations: Ints = field(default_factory=lambda: NONE)
-    pods_seen: int = 0
-    nodes_seen: int = 0
-    failure: tuple[object, Mapping[int, int], NoPreemption] | None = None
-
-    def forget_all(self) -> None:
-        self.state[:] = UNKNOWN
-        self.by_budget.clear()
-
-    def put(self, node: int, found: Candidate | Reasons) -> None:
-        self.found[node] = found
-        if isinstance(found, Candidate):
-            self.state[node] = VIOLATING if found.pdb_violations else CLEAN
-            self.keys[:, node] = [rank(found) for rank in RANKING]
-        else:
-            self.state[node] = HOPELESS
-
-
-# The fewest of each win, one after the other (pickOneNodeForPreemption).
-RANKING: tuple[Callable[[Candidate], int], ...] = (
-    lambda candidate: candidate.pdb_violations,
-    lambda candidate: candidate.highest_priority,
-    lambda candidate: candidate.sum_priorities,
-    lambda candidate: len(candidate.victims),
-    lambda candidate: -candidate.earliest_start_ms,
-)
-
-
-class _SummedRoom:
-    """A node without its less important pods where only sums decide."""
-
-    def __init__(
-        self, cluster: Cluster, kept: _Kept, node: int, lower: list[_Lower], beside: list[_Fact]
-    ) -> None:
-        table, self._kept = cluster.nodes, kept
-        pods = table.pod_count.item(node) - len(lower) + len(beside)
-        self._pods = table.max_pods.item(node) - 1 - pods
-        self._spare = [
-            table.allocatable.item(row, node)
-            - table.requested.item(row, node)
-            - amount
-            + sum(pod.fact.amounts[place] for pod in lower)
-            - sum(fact.amounts[place] for fact in beside)
-            for place, (row, amount) in enumerate(kept.needs)
-        ]
-
-    def why(self) -> int:
-        """What NodeResourcesFit would say; nominated pods only take room, so they count."""
-        why = TOO_MANY_PODS if self._pods < 0 else 0
-        for (row, _), spare in zip(self._kept.needs, self._spare, strict=True):
-            if spare < 0:
-                why |= 1 << (row + FIRST_RESOURCE_BIT)
-        return why
-
-    def keeps(self, pod: _Lower) -> bool:
-        """Put the pod back if there is room for it beside the new one."""
-        if self._pods < 1:
-            return False
-        left = [spare - amount for spare, amount in zip(self._spare, pod.fact.amounts, strict=True)]
-        if left and min(left) < 0:
-            return False
-        self._spare, self._pods = left, self._pods - 1
-        return True
-
-
-class _DryRoom:
-    """A node without its less important pods, as all filters see it."""
-
-    def __init__(self, supposed: DryRun, lower: list[_Lower], beside: Sequence[int]) -> None:
-        self._supposed, self._beside = supposed, beside
-        for pod in lower:
-            supposed.remove(pod.pod)
-
-    def refusal(self) -> Reasons | None:
-        """Why the node would not take the pod, with the pods nominated to it or without them
-        (RunFilterPluginsWithNominatedPods)."""
-        refusal = None
-        if self._beside:
-            for pod in self._beside:
-                self._supposed.add(pod)
-            refusal = self._supposed.refusal()
-            for pod in reversed(self._beside):
-                self._supposed.remove(pod)
-        refusal = refusal or self._supposed.refusal()
-        return refusal[1].reasons if refusal else None
-
-    def keeps(self, pod: _Lower) -> bool:
-        """Put the pod back if the node takes the new one beside it."""
-        self._supposed.add(pod.pod)
-        if self.refusal() is None:
-            return True
-        self._supposed.remove(pod.pod)
-        return False
-
-
 class Preemptor:
     """PostFilter of one profile. `allowed` says how many disruptions a budget allows now."""
 
@@ -229,7 +100,8 @@ class Preemptor:
         self._plugin = plugin
         self._allowed = allowed
         self._budgets: tuple[PodDisruptionBudget, ...] = ()
-        self._kept: dict[tuple[str, int], _Kept] = {}
+        self._kept: dict[int, Kept] = {}  # by shape
+        self._failures: dict[int, tuple[object, Mapping[int, int], NoPreemption]] = {}  # by shape
         self._priorities = NONE  # by template
 
     def preempt(
@@ -255,8 +127,9 @@ class Preemptor:
             return NoPreemption(NO_NODES, False, {})
         kept = self._kept_for(pod, evaluation)
         moment = self._moment(evaluation)
-        if kept.failure and kept.failure[0] == moment and kept.failure[1] == nominated:
-            return kept.failure[2]
+        known = self._failures.get(kept.shape)
+        if known and known[0] == moment and known[1] == nominated:
+            return known[2]
         potential = order[codes[order] == Code.UNSCHEDULABLE]
         search = _Search(self, pod, evaluation, kept, nominated, potential)
         begin = offset(len(potential)) if len(potential) else 0
@@ -266,9 +139,9 @@ class Preemptor:
         if not len(candidates):
             failure = _failure(kept, potential, len(order))
             if pod not in nominated:
-                kept.failure = moment, dict(nominated), failure
+                self._failures[kept.shape] = moment, dict(nominated), failure
             return failure
-        best = _best(kept, candidates)
+        best = kept.best(candidates)
         node = int(best[pick(len(best)) if len(best) > 1 else 0])
         listed = tuple(c for n in candidates.tolist() if isinstance(c := kept.found[n], Candidate))
         chosen = kept.found[node]
@@ -309,22 +182,24 @@ class Preemptor:
 
     # What is kept
 
-    def _kept_for(self, pod: int, evaluation: Evaluation) -> _Kept:
+    def _kept_for(self, pod: int, evaluation: Evaluation) -> Kept:
         """The findings for the pod's shape, without those that are out of date."""
         self._follow_budgets()
         template = self._cluster.pod_template(pod)
-        key = (template.pod.spec.scheduler_name, template.shape)
-        kept, size = self._kept.get(key), len(self._cluster.nodes)
+        kept, size = self._kept.get(template.shape), len(self._cluster.nodes)
         if kept is None or len(kept.state) < size:
             if len(self._kept) >= MOST_SHAPES:
-                del self._kept[next(iter(self._kept))]
-            kept = self._kept[key] = self._new(template, evaluation, size)
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._failures.pop(oldest, None)
+            kept = self._kept[template.shape] = self._new(template, evaluation, size)
         return kept
 
-    def _new(self, template: Template, evaluation: Evaluation, size: int) -> _Kept:
+    def _new(self, template: Template, evaluation: Evaluation, size: int) -> Kept:
         fit = _fit(evaluation)
         needs = fit.prefilter(template, self._cluster) if fit is not None else []
-        return _Kept(
+        return Kept(
+            template.shape,
             template.pod.spec.priority,
             needs,
             np.full(size, UNKNOWN, np.int8),
@@ -338,27 +213,32 @@ class Preemptor:
             self._budgets = budgets
             self._kept.clear()
 
-    def update(self, kept: _Kept) -> None:
+    def update(self, kept: Kept) -> None:
         """Forget what is out of date of findings that rest on sums."""
         cluster = self._cluster
-        for log, seen in ((cluster.pods_log, kept.pods_seen), (cluster.nodes_log, kept.nodes_seen)):
-            _forget_logged(kept, log, seen)
+        if not kept.lasts:
+            kept.forget_all()
+            kept.lasts = True
+        for nodes in (cluster.pods_log[kept.pods_seen :], cluster.nodes_log[kept.nodes_seen :]):
+            kept.forget(nodes)
+        kept.forget(kept.unstarted)
+        kept.unstarted.clear()
         kept.pods_seen, kept.nodes_seen = len(cluster.pods_log), len(cluster.nodes_log)
-        for budget, (allowed, nodes) in list(kept.by_budget.items()):
+        for budget, (allowed, protecting) in list(kept.by_budget.items()):
             if self._allowed(self._budgets[budget]) != allowed:
-                kept.state[list(nodes)] = UNKNOWN
+                kept.forget(list(protecting))
                 del kept.by_budget[budget]
 
     # One node
 
-    def fact(self, kept: _Kept, template_id: int) -> _Fact:
+    def fact(self, kept: Kept, template_id: int) -> Fact:
         """What matters of a template to pods of this shape."""
         fact = kept.facts.get(template_id)
         if fact is None:
             template = self._cluster.templates[template_id]
             requests = template.requests
             amounts = (int(requests[r]) if r < len(requests) else 0 for r, _ in kept.needs)
-            fact = _Fact(template.pod.spec.priority, tuple(amounts), self._protectors(template))
+            fact = Fact(template.pod.spec.priority, tuple(amounts), self._protectors(template))
             kept.facts[template_id] = fact
         return fact
 
@@ -374,26 +254,28 @@ class Preemptor:
             and budget.picks(template.pod)
         )
 
-    def lower(self, kept: _Kept, node: int) -> list[_Lower]:
+    def lower(self, kept: Kept, node: int) -> list[Lower]:
         """The pods on the node that are less important than the new one."""
         pods, found = self._cluster.pods, []
         template, bound_ms = pods.template.item, pods.bound_ms.item
         for place, pod in enumerate(self._cluster.nodes.pods[node]):
             fact = kept.facts.get(template(pod)) or self.fact(kept, template(pod))
             if fact.priority < kept.priority:
-                found.append(_Lower(-fact.priority, bound_ms(pod), place, pod, fact))
+                start_ms = bound_ms(pod)
+                if start_ms == NEVER:  # about to be bound: it starts now (GetPodStartTime)
+                    start_ms = self._cluster.clock.now_ms
+                    kept.unstarted.append(node)
+                found.append(Lower(-fact.priority, start_ms, place, pod, fact))
         return found
 
-    def split(
-        self, kept: _Kept, node: int, pods: list[_Lower]
-    ) -> tuple[list[_Lower], list[_Lower]]:
+    def split(self, kept: Kept, node: int, pods: list[Lower]) -> tuple[list[Lower], list[Lower]]:
         """Those whose eviction would break a budget, and the others (filterPodsWithPDBViolation).
 
         The pods come most important first, and each takes from what its budgets allow.
         """
         left: dict[int, int] = {}
-        violating: list[_Lower] = []
-        others: list[_Lower] = []
+        violating: list[Lower] = []
+        others: list[Lower] = []
         for pod in pods:
             broken = False
             for budget in pod.fact.budgets:
@@ -407,7 +289,7 @@ class Preemptor:
             (violating if broken else others).append(pod)
         return violating, others
 
-    def _allowed_at(self, kept: _Kept, node: int, budget: int) -> int:
+    def _allowed_at(self, kept: Kept, node: int, budget: int) -> int:
         known = kept.by_budget.get(budget)
         if known is None:
             known = kept.by_budget[budget] = self._allowed(self._budgets[budget]), set()
@@ -461,7 +343,7 @@ class _Search:
         preemptor: Preemptor,
         pod: int,
         evaluation: Evaluation,
-        kept: _Kept,
+        kept: Kept,
         nominated: Mapping[int, int],
         potential: NodeIds,
     ) -> None:
@@ -473,11 +355,11 @@ class _Search:
         self._fit = _fit(evaluation) if _only_sums_decide(evaluation, potential) else None
         if self._fit is None:
             kept.forget_all()
-            kept.pods_seen = NEVER  # and nothing of what is found now holds for the next pod
+            kept.lasts = False
         else:
             preemptor.update(kept)
             moved = np.setxor1d(self.nominations.keys, kept.nominations, assume_unique=True)
-            kept.state[moved >> NODE_BITS] = UNKNOWN
+            kept.forget(moved >> NODE_BITS)
             kept.nominations = self.nominations.keys
 
     def candidates(self, nodes: NodeIds, wanted: int) -> NodeIds:
@@ -485,7 +367,7 @@ class _Search:
         state, place, found = self._kept.state, 0, 0
         while place < len(nodes):
             more = max(wanted - found, FEW, place if self._fit else 0)
-            for node in _unknown(state, nodes[place : place + more]):
+            for node in self._kept.unknown(nodes[place : place + more]):
                 self._kept.put(node, self._look(node))
             place += more
             states = state[nodes[:place]]
@@ -508,16 +390,16 @@ class _Search:
         if self._fit is not None:
             template, fact = self._cluster.pods.template.item, self._preemptor.fact
             facts = [fact(self._kept, template(pod)) for pod in beside]
-            room = _SummedRoom(self._cluster, self._kept, node, lower, facts)
+            room = SummedRoom(self._cluster, self._kept, node, lower, facts)
             if why := room.why():
                 return self._fit.verdict(why, self._cluster).reasons
             return self._victims(node, lower, room.keeps)
         with self._evaluation.dry_run(node) as supposed:
-            dry = _DryRoom(supposed, lower, beside)
+            dry = DryRoom(supposed, lower, beside)
             return dry.refusal() or self._victims(node, lower, dry.keeps)
 
     def _victims(
-        self, node: int, lower: list[_Lower], keeps: Callable[[_Lower], bool]
+        self, node: int, lower: list[Lower], keeps: Callable[[Lower], bool]
     ) -> Candidate | Reasons:
         """Reprieve as many as possible, those first whose eviction would break a budget."""
         lower.sort()
@@ -538,29 +420,7 @@ class _Search:
         )
 
 
-def _unknown(state: Ints8, nodes: NodeIds) -> list[int]:
-    unknown: list[int] = nodes[state[nodes] == UNKNOWN].tolist()
-    return unknown
-
-
-def _forget_logged(kept: _Kept, log: array[int], seen: int) -> None:
-    if seen == NEVER or len(log) - seen > len(kept.state):
-        kept.forget_all()
-    elif len(log) > seen:
-        kept.state[log[seen:]] = UNKNOWN
-
-
-def _best(kept: _Kept, nodes: NodeIds) -> NodeIds:
-    """The nodes that no other one beats, in the order given."""
-    for key in kept.keys:
-        if len(nodes) == 1:
-            break
-        values = key[nodes]
-        nodes = nodes[values == values.min()]
-    return nodes
-
-
-def _failure(kept: _Kept, potential: NodeIds, nodes: int) -> NoPreemption:
+def _failure(kept: Kept, potential: NodeIds, nodes: int) -> NoPreemption:
     """No node helps: why, summed up as in the event of an unschedulable pod (FitError)."""
     counts: Counter[str] = Counter()
     for node in potential.tolist():

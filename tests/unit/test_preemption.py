@@ -213,6 +213,21 @@ def test_of_equal_priority_the_one_that_runs_longest_stays():
     assert case.preempt(case.wait(cpu_m=1000, priority=MORE)).victims == (later,)
 
 
+def test_a_pod_that_is_about_to_be_bound_starts_now():
+    case = Case(*four_cpu())
+    assumed = case.wait(cpu_m=2000)
+    case.cluster.assume(assumed, 0)
+    bound_later = case.run(0, cpu_m=2000, at_ms=EARLIER_MS)
+    pod = case.wait(cpu_m=1000, priority=MORE)
+    case.cluster.clock.run(LATER_MS)
+    before = case.preempt(pod)
+    case.cluster.bind(assumed, 0)
+    assert (before.victims, before.candidates[0].earliest_start_ms) == ((assumed,), LATER_MS)
+    case.cluster.clock.run(LATER_MS + 1)
+    assert case.preempt(pod) == before  # 2000 is its start now
+    assert case.cluster.pods.bound_ms[bound_later] == EARLIER_MS
+
+
 def test_victims_are_listed_most_important_first():
     case = Case(*four_cpu())
     for priority in (1, 3, 2):
