@@ -17,7 +17,7 @@ LAYERS = [
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations",
-    "pressure evaluation queue queue_events controllers search",
+    "pressure evaluation queue queue_events controllers search victims",
     "preemption",
     "containers scheduler controlplane endpoints traffic availability samples",
     "arrivals faults",
