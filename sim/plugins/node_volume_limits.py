@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sim.events import Action, Kind
-from sim.extend import SKIP, Code, NodeIds, Reads, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
@@ -64,6 +64,18 @@ class NodeVolumeLimits:
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """Removing pods helps."""
         return Verdict(Code.UNSCHEDULABLE, ("node(s) exceed max volume count",))
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """Per driver how many volumes there would be, and how many there may be."""
+        name, parts, share = cluster.nodes.names[node], [], 0.0
+        limits = limits_of({driver for driver, _ in state}, cluster)[name]
+        others = attachments(cluster.storage).get(name, set())
+        totals = _totals(state, _users(node, cluster), others, cluster)
+        for driver, total in sorted(totals.items()):
+            if driver in limits and total > limits[driver]:
+                parts.append(f"attaches at most {limits[driver]} volumes of {driver}, not {total}")
+                share += (total - limits[driver]) / max(limits[driver], 1)
+        return Shortfall("; ".join(parts), share)
 
     def concerns(self, pod: Template, cluster: Cluster) -> bool:
         """Whether the pod has volumes that may be attached."""
@@ -137,16 +149,29 @@ def _exceeds(
     cluster: Cluster,
 ) -> bool:
     """Volumes of pods on the node, others attached to it, and the new ones: more than allowed?"""
-    templates, of_pod = cluster.templates, cluster.pods.template
-    on_node = [templates[of_pod[pod]] for pod in cluster.nodes.pods[node]]
-    users = [template for template in on_node if template.pod.spec.volumes]
+    users = _users(node, cluster)
     most = sum(len(template.pod.spec.volumes) for template in users) + len(others) + len(wanted)
     if most <= min(limits.values()):
         return False
+    totals = _totals(wanted, users, others, cluster)
+    return any(d in limits and total > limits[d] for d, total in totals.items())
+
+
+def _users(node: int, cluster: Cluster) -> list[Template]:
+    """The templates of the pods on the node that have volumes."""
+    templates, of_pod = cluster.templates, cluster.pods.template
+    on_node = [templates[of_pod[pod]] for pod in cluster.nodes.pods[node]]
+    return [template for template in on_node if template.pod.spec.volumes]
+
+
+def _totals(
+    wanted: frozenset[Attached], users: list[Template], others: set[Attached], cluster: Cluster
+) -> dict[str, int]:
+    """How many volumes there would be of each driver that is to attach a new one."""
     held = {volume for template in users for volume in attachable(template, cluster.storage)}
     current = Counter(driver for driver, _ in held | others)
     new = Counter(driver for driver, _ in wanted - held)
-    return any(d in limits and current[d] + more > limits[d] for d, more in new.items())
+    return {driver: current[driver] + more for driver, more in new.items()}
 
 
 def _grew(before: Mapping[str, int], after: Mapping[str, int]) -> bool:

@@ -15,12 +15,13 @@ import numpy as np
 
 from sim import storage
 from sim.events import Action, Kind
-from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Shortfall, Verdict, Whys
 from sim.labels import Requirement, Selector
 from sim.plugins.node_affinity import holds
 from sim.podspec import NodeSelectorTerm
 from sim.storage import Key, PersistentVolume, PersistentVolumeClaim, StorageClass
 from sim.tables import ABSENT, Bools, Ints
+from sim.units import format_bytes
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster, Template
@@ -94,6 +95,25 @@ class VolumeBinding:
         """Removing pods does not help."""
         reasons = tuple(reason for bit, reason in REASONS.items() if why & bit)
         return Verdict(Code.UNRESOLVABLE, reasons)
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The volumes that are elsewhere, and the claims for which there is none."""
+        asked = np.array([node])
+        parts = [_elsewhere(v) for v in state.bound if v is None or not _near(v, cluster, asked)[0]]
+        parts += [
+            f"is not {claim.selected_node}, where claim {claim.name} gets a volume"
+            for claim in state.selected
+            if claim.selected_node != cluster.nodes.names[node]
+        ]
+        chosen = _matched(state, cluster, asked)
+        for (claim, _), column in zip(state.waiting, chosen, strict=True):
+            why = _unprovisionable(claim, cluster, asked)[0] if column[0] == NONE else 0
+            if why:
+                room = "has no room" if why == NO_SPACE else "has and gets no volume"
+                size = format_bytes(claim.request_b)
+                of_class = f" of class {claim.storage_class}" if claim.storage_class else ""
+                parts.append(f"{room} for claim {claim.name}: {size}{of_class}")
+        return Shortfall("; ".join(parts), len(parts))
 
     def concerns(self, pod: Template, cluster: Cluster) -> bool:
         """Whether the pod has claims."""
@@ -308,6 +328,14 @@ def _holds(requirement: Requirement, cluster: Cluster, nodes: NodeIds) -> Bools:
         if (wanted := column.id_of(value)) != ABSENT:
             met |= ids == wanted
     return met
+
+
+def _elsewhere(volume: PersistentVolume | None) -> str:
+    if volume is None:
+        return "is refused because the volume of a claim is gone"
+    terms = volume.node_affinity or ()
+    said = " or ".join(str(Selector(term.expressions)) for term in terms)
+    return f"cannot use volume {volume.name}, which is for nodes with {said or 'nothing'}"
 
 
 def _has_claim(volume: Volume) -> bool:

@@ -5,14 +5,14 @@ Follows pkg/scheduler/framework/plugins/volumerestrictions/volume_restrictions.g
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sim.events import Action, Kind
-from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Shortfall, Verdict, Whys
 from sim.podspec import Volume
 from sim.storage import READ_WRITE_ONCE_POD
 
@@ -75,6 +75,21 @@ class VolumeRestrictions:
         """Removing the other pod helps."""
         return Verdict(Code.UNSCHEDULABLE, (REASONS[why],))
 
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """The disks and claims that are taken, and by whom."""
+        parts = [
+            f"disk {'/'.join(disk.disk)} is in use by {cluster.pod_key(other)}"
+            for disk in disks(pod)
+            for other in cluster.nodes.pods[node]
+            if conflict([disk], cluster.pod_template(other).pod.spec.volumes)
+        ]
+        parts += [
+            f"claim {name}, for one pod only, is in use by {cluster.pod_key(holder)}"
+            for name in sorted(state.claims)
+            for holder in holders_of(name, pod.pod.namespace, cluster)
+        ]
+        return Shortfall("; ".join(parts), len(parts))
+
     def concerns(self, pod: Template, cluster: Cluster) -> bool:
         """Whether the pod has claims or disks."""
         return bool(pod.pod.spec.volumes)
@@ -119,6 +134,11 @@ def disks(pod: Template) -> list[Volume]:
 
 def in_use(name: str, namespace: str, cluster: Cluster) -> bool:
     """Whether any pod on any node names the claim."""
+    return next(holders_of(name, namespace, cluster), None) is not None
+
+
+def holders_of(name: str, namespace: str, cluster: Cluster) -> Iterator[int]:
+    """The pods on nodes that name the claim."""
     templates = {
         template.id
         for template in cluster.templates
@@ -126,9 +146,9 @@ def in_use(name: str, namespace: str, cluster: Cluster) -> bool:
         and template.pod.namespace == namespace
         and name in claim_names(template)
     }
-    return bool(templates) and any(
-        int(cluster.pods.template[pod]) in templates for pods in cluster.nodes.pods for pod in pods
-    )
+    if templates:
+        for pods in cluster.nodes.pods:
+            yield from (pod for pod in pods if int(cluster.pods.template[pod]) in templates)
 
 
 def conflict(wanted: Iterable[Volume], taken: Iterable[Volume]) -> bool:

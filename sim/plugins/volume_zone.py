@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sim.events import Action, Kind
-from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Verdict, Whys
+from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Shortfall, Verdict, Whys
 from sim.tables import ABSENT, Bools
 
 if TYPE_CHECKING:
@@ -70,6 +70,16 @@ class VolumeZone:
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """Zones do not change when pods go."""
         return Verdict(Code.UNRESOLVABLE, ("node(s) had no available volume zone",))
+
+    def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
+        """Where the volumes are, and where the node is."""
+        labels, parts = cluster.nodes.labels[node], []
+        for key, values in state:
+            own = labels.get(key, labels.get(KEYS[key], ""))
+            if own not in values:
+                there = " or ".join(sorted(values))
+                parts.append(f"is in {key}={own or 'none'}, a volume of the pod is in {there}")
+        return Shortfall("; ".join(parts), len(parts))
 
     def concerns(self, pod: Template, cluster: Cluster) -> bool:
         """Whether the pod has claims."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import sim
+from sim.catalog import FILTERS, default_profile
 from sim.cli import main
 from sim.errors import SimError
 from sim.evaluation import Evaluation, Profile
@@ -21,8 +23,12 @@ from sim.plugins.node_name import NodeName
 from sim.plugins.node_ports import NodePorts
 from sim.plugins.node_resources_fit import NodeResourcesFit
 from sim.plugins.node_unschedulable import NodeUnschedulable
+from sim.plugins.node_volume_limits import NodeVolumeLimits
 from sim.plugins.pod_topology_spread import PodTopologySpread
 from sim.plugins.taint_toleration import TaintToleration
+from sim.plugins.volume_binding import VolumeBinding
+from sim.plugins.volume_restrictions import VolumeRestrictions
+from sim.plugins.volume_zone import VolumeZone
 from sim.podspec import (
     HostPort,
     NodeSelectorTerm,
@@ -31,12 +37,27 @@ from sim.podspec import (
     SpreadConstraint,
     Taint,
     Toleration,
+    Volume,
 )
 from sim.result import Result
 from sim.rng import Streams, Uniforms
 from sim.scheduler import Scheduler
-from sim.testing import GIB, HOSTNAME, ZONE, a_cluster, a_node, a_pod, bound
+from sim.storage import CSINode
+from sim.testing import GIB, HOSTNAME, ZONE, a_cluster, a_node, a_pod, bound, put_pod
+from tests.unit.volumes import (
+    DRIVER,
+    LATE,
+    LOCAL,
+    a_bound_claim,
+    a_claim,
+    a_pod_with,
+    a_volume,
+    a_world,
+    csi,
+    on,
+)
 
+AWS_DISK = Volume("disk", disk=("awsElasticBlockStore", "vol-1"))
 WEB = Selector.of({"app": "web"})
 ON_SSD = NodeSelectorTerm((Requirement("disk", "In", ("ssd", "nvme")),))
 FAST_AND_BIG = NodeSelectorTerm((*ON_SSD.expressions, Requirement("cores", "Gt", ("8",))))
@@ -202,19 +223,98 @@ def test_a_filter_says_what_would_have_to_change(plugin, pod, cluster, text, sha
     assert (found.text, found.share) == (text, pytest.approx(share))
 
 
-def test_every_filter_of_the_default_profile_that_reads_no_volumes_says_what_it_lacks():
-    from sim.catalog import FILTERS
+POD_ALONE = a_claim(storage_class="", access_modes=("ReadWriteOncePod",))
+LIMITED = CSINode("node-0", {DRIVER: 2})
 
-    silent = {name for name, plugin in FILTERS.items() if not isinstance(plugin(), Explains)}
-    assert {name for name in silent if "Volume" not in name} == set()
+
+@pytest.mark.parametrize(
+    ("plugin", "pod", "cluster", "text"),
+    [
+        pytest.param(
+            VolumeBinding(),
+            a_pod_with("data"),
+            a_world(a_bound_claim(), a_volume(node_affinity=on(ZONE, "b", "c"))),
+            f"cannot use volume pv, which is for nodes with {ZONE} in (b, c)",
+            id="a volume elsewhere",
+        ),
+        pytest.param(
+            VolumeBinding(),
+            a_pod_with("data"),
+            a_world(LOCAL, a_claim(size_gi=3, storage_class="local")),
+            "has and gets no volume for claim data: 3Gi of class local",
+            id="no volume, and nobody makes one",
+        ),
+        pytest.param(
+            VolumeBinding(),
+            a_pod_with("data"),
+            a_world(LATE, a_claim(selected_node="node-1")),
+            "is not node-1, where claim data gets a volume",
+            id="provisioned elsewhere",
+        ),
+        pytest.param(
+            VolumeZone(),
+            a_pod_with("data"),
+            a_world(a_bound_claim(), a_volume(labels={ZONE: "b__c"})),
+            f"is in {ZONE}=a, a volume of the pod is in b or c",
+            id="another zone",
+        ),
+        pytest.param(
+            VolumeRestrictions(),
+            a_pod_with("data"),
+            a_world(POD_ALONE, pods=[bound(a_pod_with("data"), 1)]),
+            "claim data, for one pod only, is in use by default/pod-0",
+            id="a claim for one pod only",
+        ),
+        pytest.param(
+            VolumeRestrictions(),
+            a_pod_with(volumes=(AWS_DISK,)),
+            a_world(pods=[bound(a_pod_with(volumes=(AWS_DISK,)), 0)]),
+            "disk awsElasticBlockStore/vol-1 is in use by default/pod-0",
+            id="a disk",
+        ),
+        # one is there and two come: three, of two
+        pytest.param(
+            NodeVolumeLimits(),
+            a_pod_with("b", "c"),
+            a_world(
+                LIMITED,
+                *(a_bound_claim(name, volume=f"pv-{name}") for name in "abc"),
+                *(csi(f"pv-{name}") for name in "abc"),
+                pods=[bound(a_pod_with("a"), 0)],
+            ),
+            f"attaches at most 2 volumes of {DRIVER}, not 3",
+            id="too many volumes",
+        ),
+    ],
+)
+def test_what_is_wrong_with_volumes(plugin, pod, cluster, text):
+    template = cluster.template(pod)
+    state = plugin.prefilter(template, cluster)
+    assert plugin.filter(template, cluster, np.array([0]), state)[0], "the node is refused"
+    assert shortfall_of(plugin, pod, cluster).text == text
+
+
+def test_volumes_that_a_decision_binds_and_makes_are_told():
+    claims = a_claim("local", storage_class="local"), a_claim("late")
+    volume = a_volume(storage_class="local", node_affinity=on(ZONE, "a"))
+    cluster = a_world(LOCAL, LATE, volume, *claims)
+    pod = put_pod(cluster, a_pod_with("late", "local"))
+    found = explain_now(a_scheduler(cluster), pod)
+    assert found.node == "node-0"
+    assert found.volumes == (
+        "claim default/local is bound to volume pv",
+        "claim default/late gets a new volume",
+    )
+
+
+def test_every_filter_says_what_a_node_lacks():
+    assert [name for name, plugin in FILTERS.items() if not isinstance(plugin(), Explains)] == []
 
 
 # One decision
 
 
 def a_scheduler(cluster, **profile):
-    from sim.catalog import default_profile
-
     made = replace(default_profile(), **profile)
     draw = Uniforms(Streams(1)("ties"))
     return Scheduler(cluster, {"default-scheduler": made}, draw, tie_break="first")
@@ -305,8 +405,6 @@ def test_no_node_at_all_is_said():
 def test_preemption_names_victims_and_why_that_node():
     low, high = a_pod(cpu_m=4000, priority=1), a_pod(cpu_m=4000, priority=5)
     cluster = a_cluster([a_node(), a_node()], [bound(high, 0), bound(low, 1)])
-    from sim.testing import put_pod
-
     pod = put_pod(cluster, a_pod(cpu_m=1000, priority=10))
     scheduler = a_scheduler(cluster)
     scheduler.queue.add(pod, cluster.pod_template(pod), 0)
