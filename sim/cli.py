@@ -73,6 +73,11 @@ def main() -> None:
     help="Form of the report.",
 )
 @click.option("--strict", is_flag=True, help="Refuse input that is not modelled.")
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
+)
 @click.option("--quiet", is_flag=True, help="Print no report; failed expectations still show.")
 def run(
     scenario: Path,
@@ -81,11 +86,12 @@ def run(
     changes: tuple[str, ...],
     form: Literal["text", "md", "json"],
     strict: bool,
+    allow_plugins: bool,
     quiet: bool,
 ) -> None:
     """Run a scenario and report what happened."""
     with _clear_errors():
-        loaded = _load(scenario, changes)
+        loaded = _load(scenario, changes, allow_plugins)
         if strict:
             _refuse_unmodelled(loaded)
         for problem in loaded.manifests.warnings:
@@ -159,7 +165,7 @@ def explain(
         from functools import partial
 
         from sim.engine import Simulation
-        from sim.explain import explain as explained
+        from sim.replay import explain as explained
 
         explanation = explained(partial(Simulation, loaded, seed=seed), pod, at)
         click.echo(explanation.report(form, all_nodes=all_nodes), nl=False)
@@ -245,12 +251,17 @@ def compare(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option("--strict", is_flag=True, help="Refuse input that is not modelled.")
-def validate(paths: tuple[Path, ...], form: str, strict: bool) -> None:
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
+)
+def validate(paths: tuple[Path, ...], form: str, strict: bool, allow_plugins: bool) -> None:
     """Check scenarios, manifest files and directories without running anything."""
     from sim.validate import validate_paths
 
     with _clear_errors():
-        reports = validate_paths(paths, strict=strict)
+        reports = validate_paths(paths, strict=strict, allow_plugins=allow_plugins)
         if form == "json":
             click.echo(json.dumps([report.as_dict() for report in reports], indent=2))
         else:
@@ -304,7 +315,7 @@ def _listing(kind: str) -> list[str]:
 # Parts of `run`
 
 
-def _load(path: Path, changes: tuple[str, ...]) -> Scenario:
+def _load(path: Path, changes: tuple[str, ...], allow_plugins: bool) -> Scenario:
     from sim.scenario import load
 
     overrides: dict[str, str] = {}

@@ -44,11 +44,13 @@ from sim.nodes import DEFAULT_MAX_PODS, NodeShape
 from sim.outcome import Outcome
 from sim.podspec import PODS
 from sim.podtimes import PodTimes, pod_times
+from sim.profiles import Configuration
 from sim.recorder import Recorder
 from sim.result import Result, RunInfo, frames_from_columns
 from sim.rng import Streams, Uniforms
 from sim.samples import Sampler
-from sim.scheduler import Scheduler
+from sim.scheduler import Binding, Scheduler
+from sim.search import nodes_to_find
 from sim.tables import NEVER
 from sim.traffic import Traffic
 
@@ -64,7 +66,6 @@ Progress = Callable[[int, int], None]  # now_ms, end_ms
 
 SCHEDULER_LATENCY_MS = 10  # watch delay before the scheduler sees a pod; measured median of bind 20
 PROGRESS_STEPS = 100
-SAMPLED_FROM = 100  # nodes; minFeasibleNodesToFind in pkg/scheduler/schedule_one.go
 LIBRARIES = ("numpy", "pandas", "simpy", "duckdb")
 
 
@@ -156,14 +157,7 @@ class Simulation:
         ideal = settings.ideal
         self.availability = Availability(cluster)
         self.ephemeral_claims = EphemeralClaims(cluster)  # before the scheduler sees their pods
-        self.scheduler = Scheduler(
-            cluster,
-            {"default-scheduler": default_profile()},
-            Uniforms(streams("scheduler/ties")),
-            tie_break=scenario.scheduler.tie_break,
-            latency_ms=0 if ideal else SCHEDULER_LATENCY_MS,
-            record=scenario.scheduler.record,
-        )
+        self.scheduler = self._scheduler()
         self.kubelet = Kubelet(cluster, streams, self._times_of, ideal=ideal)
         self.lifecycle = NodeLifecycle(cluster, streams, self._lifecycle_settings())
         self.taint_eviction = TaintEviction(cluster, ideal=ideal)
@@ -174,6 +168,23 @@ class Simulation:
         )
         self.traffic = Traffic(cluster, self.kubelet.set_load)
         self.endpoints = Endpoints(cluster, streams, self.traffic.publish, ideal=ideal)
+
+    def _scheduler(self) -> Scheduler:
+        scenario, said = self.scenario, self.scenario.scheduler
+        ideal, config = scenario.control_plane.ideal, configuration_in(scenario)
+        binding = Binding(said.binding_latency_ms, said.client_qps, said.client_burst)
+        takes_time = bool(binding.latency_ms or binding.qps) and not ideal
+        return Scheduler(
+            self.cluster,
+            config.profiles,
+            Uniforms(self.streams("scheduler/ties")),
+            tie_break=said.tie_break,
+            percentage=config.percentage_of_nodes_to_score,
+            latency_ms=0 if ideal else SCHEDULER_LATENCY_MS,
+            binding=binding if takes_time else None,
+            backoff_s=(config.initial_backoff_s, config.max_backoff_s),
+            record=said.record,
+        )
 
     def _lifecycle_settings(self) -> LifecycleSettings:
         settings = self.scenario.control_plane
@@ -398,16 +409,22 @@ def _check(action: OutsideAction, cluster: Cluster) -> None:
         raise SimError(f"there is no pod {action.pod}; there are {len(cluster.pods)} pods so far")
 
 
+def configuration_in(scenario: Scenario) -> Configuration:
+    """The scheduler's configuration, that of kube-scheduler where the scenario says nothing."""
+    return scenario.configuration or Configuration({"default-scheduler": default_profile()})
+
+
 def notes_of(scenario: Scenario, nodes: int) -> tuple[str, ...]:
     """Modelling choices in force that move results."""
     notes = [
         "A container whose use the scenario does not give uses what it requests; one that serves"
         " requests with cpuPerRequest uses CPU for these alone."
     ]
-    if nodes >= SAMPLED_FROM:
+    enough = nodes_to_find(nodes, configuration_in(scenario).percentage_of_nodes_to_score)
+    if enough < nodes:
         notes.append(
-            f"The scheduler looks at all {nodes} nodes for each pod; kube-scheduler looks at a part"
-            f" of them from {SAMPLED_FROM} nodes on (percentageOfNodesToScore)."
+            f"The scheduler looks at nodes one after the other until {enough} of {nodes} take the"
+            " pod, as kube-scheduler with one worker (percentageOfNodesToScore)."
         )
     if scenario.control_plane.ideal:
         notes.append("The control plane has no delays and no rate limits (controlPlane.ideal).")

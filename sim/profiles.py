@@ -18,6 +18,7 @@ from sim.evaluation import Profile
 from sim.manifests.value import INT64_MAX, Source, Value
 from sim.pluginargs import API_VERSION, Arguments, arguments, only
 from sim.plugins.default_preemption import DefaultPreemption
+from sim.plugins.scheduling_gates import SchedulingGates
 
 if TYPE_CHECKING:
     from sim.userplugins import UserPlugin
@@ -147,7 +148,10 @@ class _Reading:
         max_s = most.integer(10, least=1, most=INT64_MAX)
         if max_s < initial_s:
             (most or initial).wrong(f"a first backoff ({initial_s} s) up to the longest ({max_s})")
-        qps, burst = _client(value.get("clientConnection"))
+        client = value.get("clientConnection")
+        qps, burst = _client(client)
+        if client.get("qps") or client.get("burst"):
+            self.not_modelled.append("clientConnection: scheduler.clientQps limits the calls")
         return Configuration(
             profiles=self._profiles(value.get("profiles")),
             percentage_of_nodes_to_score=value.get("percentageOfNodesToScore").integer(0, most=100),
@@ -200,6 +204,7 @@ class _Reading:
             not_modelled=tuple(n for n in multi if n not in {*built, *ELSEWHERE}),
             percentage=percentage.integer(0, most=100) if percentage else None,
             preemption=DefaultPreemption(**args["DefaultPreemption"]) if preempts else None,
+            gates=(SchedulingGates(),) if "SchedulingGates" in enabled["preEnqueue"] else (),
         )
 
     def _built(self, args: Mapping[str, Arguments]) -> dict[str, Any]:

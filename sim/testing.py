@@ -5,12 +5,13 @@
 
 `check_filter` and `check_score` hold what the scheduler relies on: the type, length and range of
 the answers; that an answer about a node does not depend on which other nodes are asked, or in what
-order; that asking twice gives the same and changes nothing.
+order; that asking twice gives the same and changes nothing; that pods move no answers which
+`reads` says they do not move. They take plugins of ours and of yours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,21 +24,22 @@ from sim.extend import (
     MAX_SCORE,
     SKIP,
     Code,
-    FilterPlugin,
     NodeIds,
     Normalizes,
     OnlyNodes,
+    Reads,
     Rejection,
-    ScorePlugin,
 )
 from sim.labels import Labels
 from sim.nodes import NodeShape
 from sim.podspec import CPU, MEMORY, Container, HostPort, PodSpec, PodTemplate, Resources, Taint
+from sim.userplugins import adapted
 from sim.workloads import Service
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 GIB = 1024**3
+Ask = Callable[[NodeIds], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ def put_pod(cluster: Cluster, pod: PodTemplate | Bound) -> int:
     return added
 
 
-def check_filter(plugin: FilterPlugin, pod: PodTemplate, cluster: Cluster) -> None:
+def check_filter(plugin: Any, pod: PodTemplate, cluster: Cluster) -> None:
     """AssertionError where the plugin's filter breaks what the scheduler relies on."""
+    plugin = _whole(plugin, "prefilter", "filter", "verdict")
     template, nodes = cluster.template(pod), cluster.nodes.ids()
     before = _state_of(cluster)
     state = plugin.prefilter(template, cluster)
@@ -160,37 +163,104 @@ def check_filter(plugin: FilterPlugin, pod: PodTemplate, cluster: Cluster) -> No
         _check_verdict(plugin.name, state.verdict.code, state.verdict.reasons)
     elif state is not SKIP:
 
-        def ask(asked: NodeIds) -> NDArray[Any]:
+        def ask(asked: NodeIds) -> Any:
             return plugin.filter(template, cluster, asked, state)
 
+        def ask_anew(asked: NodeIds) -> Any:
+            anew = plugin.prefilter(template, cluster)
+            return plugin.filter(
+                template, cluster, asked, anew.state if isinstance(anew, OnlyNodes) else anew
+            )
+
         _check_answers(plugin.name, ask, nodes, np.int32)
+        _check_reads(plugin, ask, ask_anew, cluster)
         for why in {int(why) for why in ask(nodes)} - {0}:
             verdict = plugin.verdict(why, cluster)
             _check_verdict(plugin.name, verdict.code, verdict.reasons)
     assert _state_of(cluster) == before, f"{plugin.name} changed the cluster"
 
 
-def check_score(plugin: ScorePlugin, pod: PodTemplate, cluster: Cluster) -> None:
+def check_score(plugin: Any, pod: PodTemplate, cluster: Cluster) -> None:
     """AssertionError where the plugin's score breaks what the scheduler relies on."""
+    plugin = _whole(plugin, "prescore", "score")
     template, nodes = cluster.template(pod), cluster.nodes.ids()
     before = _state_of(cluster)
     state = plugin.prescore(template, cluster, nodes)
     if state is not SKIP:
 
-        def ask(asked: NodeIds) -> NDArray[Any]:
+        def ask(asked: NodeIds) -> Any:
             return plugin.score(template, cluster, asked, state)
 
+        def ask_anew(asked: NodeIds) -> Any:
+            return plugin.score(template, cluster, asked, plugin.prescore(template, cluster, nodes))
+
         _check_answers(plugin.name, ask, nodes, np.int64)
+        _check_reads(plugin, ask, ask_anew, cluster)
         scores = ask(nodes)
         if isinstance(plugin, Normalizes):
-            scores = plugin.normalize(scores)
-            assert scores.dtype == np.int64, f"{plugin.name} normalises to {scores.dtype}"
+            scores = _normalized(plugin, scores)
         outside = scores[(scores < 0) | (scores > MAX_SCORE)]
         assert not len(outside), f"{plugin.name} scores {outside}, outside 0..{MAX_SCORE}"
     assert _state_of(cluster) == before, f"{plugin.name} changed the cluster"
 
 
-def _check_answers(name: str, ask: Any, nodes: NodeIds, dtype: Any) -> None:
+def _whole(plugin: Any, *methods: str) -> Any:
+    """The plugin with all that its protocol asks for."""
+    return (
+        plugin if all(hasattr(plugin, m) for m in ("name", "reads", *methods)) else adapted(plugin)
+    )
+
+
+def _normalized(plugin: Any, scores: NDArray[Any]) -> NDArray[Any]:
+    """The scores as `normalize` gives them, which must leave its argument and any order alone."""
+    name, given = plugin.name, scores.copy()
+    normal: NDArray[Any] = plugin.normalize(scores)
+    assert np.array_equal(scores, given), f"{name}: normalize changes its argument"
+    assert normal.dtype == np.int64, f"{name} normalises to {normal.dtype}"
+    assert normal.shape == scores.shape, f"{name}: normalize makes {normal.shape} of {scores.shape}"
+    backwards = plugin.normalize(scores[::-1])[::-1]
+    assert np.array_equal(backwards, normal), f"{name}: normalize depends on the order of nodes"
+    return normal
+
+
+def _check_reads(plugin: Any, ask: Ask, ask_anew: Ask, cluster: Cluster) -> None:
+    """A pod that comes to a node moves only what `reads` says; answers are kept as long.
+
+    With PODS_ON_NODE, what was derived before (`prefilter`, `prescore`) must do for that node too.
+    """
+    if plugin.reads & Reads.PODS_ANYWHERE:
+        return
+    nodes, name = cluster.nodes.ids(), plugin.name
+    kept = ask(nodes)
+    for pod, node in _moves(cluster):
+        cluster.suppose(pod, node, 1)
+        try:
+            now, anew = ask(nodes), ask_anew(nodes)
+        finally:
+            cluster.suppose(pod, node, -1)
+        moved = set(nodes[anew != kept].tolist())
+        if not plugin.reads & Reads.PODS_ON_NODE:
+            assert not moved, f"{name}: a pod moves its answer, but it does not read PODS_ON_NODE"
+        elsewhere = (
+            f"{name}: a pod moves its answer about other nodes; it has to read PODS_ANYWHERE"
+        )
+        assert moved <= {node}, elsewhere
+        stale = f"{name}: what it derived before a pod came is out of date afterwards"
+        assert np.array_equal(now, anew), stale
+
+
+def _moves(cluster: Cluster) -> list[tuple[int, int]]:
+    """Some pods, each with a node where it is not."""
+    nodes = cluster.nodes.ids().tolist()
+    return [
+        (pod, node)
+        for pod in range(min(len(cluster.pods), 8))
+        for node in nodes[:8]
+        if pod not in cluster.nodes.pods[node]
+    ]
+
+
+def _check_answers(name: str, ask: Ask, nodes: NodeIds, dtype: Any) -> None:
     answers = ask(nodes)
     assert answers.dtype == dtype, f"{name} answers in {answers.dtype}"
     assert answers.shape == nodes.shape, f"{name}: {answers.shape} answers for {nodes.shape} nodes"
@@ -201,8 +271,13 @@ def _check_answers(name: str, ask: Any, nodes: NodeIds, dtype: Any) -> None:
 
 
 def _selections(nodes: NodeIds) -> Sequence[NodeIds]:
-    """The same nodes in other company: backwards, one by one, none."""
-    return [nodes[::-1], *(nodes[i : i + 1] for i in range(len(nodes))), nodes[:0]]
+    """The same nodes in other company: backwards, every other one, one by one, none."""
+    return [
+        nodes[::-1],
+        nodes[::2],
+        *(nodes[i : i + 1] for i in range(len(nodes))),
+        nodes[:0],
+    ]
 
 
 def _check_verdict(name: str, code: Code, reasons: tuple[str, ...]) -> None:

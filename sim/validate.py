@@ -62,18 +62,20 @@ class FileReport:
         return "\n".join(lines)
 
 
-def validate_paths(paths: Sequence[Path | str], *, strict: bool = False) -> list[FileReport]:
+def validate_paths(
+    paths: Sequence[Path | str], *, strict: bool = False, allow_plugins: bool = False
+) -> list[FileReport]:
     """One report per file, in order; directories are searched.
 
     Every file may name the PriorityClasses of the others. With `strict`, what is not modelled and
-    what is odd are problems too.
+    what is odd are problems too. Plugins that scenarios name are loaded only with `allow_plugins`.
     """
     files, problems = manifest_files(paths)
     contents = {file: read_documents(file, dialect="manifest") for file in files}
     scenarios = [file for file, (documents, _) in contents.items() if _first_is_scenario(documents)]
     together, _ = read_manifests([file for file in contents if file not in scenarios])
     reports = [
-        _scenario_report(file)
+        _scenario_report(file, allow_plugins)
         if file in scenarios
         else _manifest_report(file, contents[file][0], together.priority_classes)
         for file in contents
@@ -92,11 +94,11 @@ def _first_is_scenario(documents: list[Document]) -> bool:
     return bool(documents) and is_scenario(documents[0])
 
 
-def _scenario_report(file: Path) -> FileReport:
+def _scenario_report(file: Path, allow_plugins: bool) -> FileReport:
     from sim.scenario import load
 
     try:
-        scenario = load(file)
+        scenario = load(file, allow_plugins=allow_plugins)
     except ScenarioError as error:
         return FileReport(str(file), "scenario", problems=tuple(error.problems))
     return FileReport(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sim.errors import did_you_mean
@@ -18,6 +18,7 @@ from sim.units import format_duration_ms
 if TYPE_CHECKING:
     from sim.manifests import Manifests
     from sim.podspec import PodTemplate
+    from sim.profiles import Configuration
     from sim.workloads import Deployment, Job, ReplicaSet
 
 Finding = tuple[Path, str, str]  # where, message, hint
@@ -56,10 +57,36 @@ def findings(
 
 
 def notices(
-    form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests, arriving: Sequence[Manifests]
+    form: ScenarioForm,
+    pools: tuple[Pool, ...],
+    manifests: Manifests,
+    arriving: Sequence[Manifests],
+    configuration: Configuration | None = None,
 ) -> tuple[str, ...]:
     """What the scenario says and the simulation does not heed."""
-    return (*_of_form(form), *_of_pods(pools, manifests, arriving))
+    return (
+        *_of_form(form),
+        *(f"scheduler.config: {what}" for what in (configuration or _Default).not_modelled),
+        *_of_pods(pools, manifests, arriving),
+        *_of_schedulers((manifests, *arriving), configuration or _Default),
+    )
+
+
+class _Default:
+    """As much of kube-scheduler's own configuration as is looked at here."""
+
+    profiles: Mapping[str, object] = {"default-scheduler": None}
+    not_modelled: tuple[str, ...] = ()
+
+
+def _of_schedulers(
+    everything: Iterable[Manifests], configuration: Configuration | type[_Default]
+) -> Iterator[str]:
+    """Schedulers that pods name and no profile is."""
+    specs = [template.spec for made in everything for _, template in _templates(made)]
+    names = {spec.scheduler_name for spec in specs if not spec.node_name}
+    for name in sorted(names - set(configuration.profiles)):
+        yield f"schedulerName {name!r}: no profile has that name; its pods stay pending"
 
 
 def _of_pods(

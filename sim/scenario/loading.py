@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -30,9 +30,13 @@ from sim.scenario.models import (
 )
 from sim.scenario.pools import Pool, pool_of
 from sim.scenario.problems import Locate, in_order, path_of, problems_of
+from sim.scenario.scheduling import configuration_of
 from sim.scenario.schema import scenario_schema
 from sim.units import shown
 from sim.yamls import Document, dotted, load_documents, read_documents
+
+if TYPE_CHECKING:
+    from sim.profiles import Configuration
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Scenario:
     path: Path | None = None
     base: Path = Path()  # what relative paths of manifests start from
     unmodelled: tuple[str, ...] = ()  # what it says and a run does not heed
+    configuration: Configuration | None = None  # of the scheduler, None: kube-scheduler's own
+    allow_plugins: bool = False  # whether plugins of the user's may be loaded
 
     @property
     def name(self) -> str:
@@ -76,22 +82,33 @@ class Scenario:
         return self.metadata.name
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], base: Path | str = Path()) -> Scenario:
+    def from_dict(
+        cls, data: Mapping[str, Any], base: Path | str = Path(), *, allow_plugins: bool = False
+    ) -> Scenario:
         """The scenario that `data` describes; manifests are looked for under `base`."""
-        return _scenario(copy.deepcopy(dict(data)), Path(base), None, _nowhere("scenario"))
+        written = copy.deepcopy(dict(data))
+        where = _nowhere("scenario")
+        return _scenario(written, Path(base), None, where, allow_plugins=allow_plugins)
 
     def replace(self, changes: Mapping[str, Any]) -> Scenario:
         """A scenario with other values at these paths: `{"nodes[0].count": 12, "run.seed": 3}`."""
         data = copy.deepcopy(dict(self.source))
         name = str(self.path) if self.path else "scenario"
         _apply(data, changes, name)
-        return _scenario(data, self.base, self.path, _nowhere(name))
+        where = _nowhere(name)
+        return _scenario(data, self.base, self.path, where, allow_plugins=self.allow_plugins)
 
 
-def load(path: Path | str, *, overrides: Mapping[str, str] | None = None) -> Scenario:
+def load(
+    path: Path | str,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    allow_plugins: bool = False,
+) -> Scenario:
     """The scenario in a YAML file, with values given as text (`--set path=value`) put in place.
 
-    ScenarioError holds every problem of the file and of the manifests it names.
+    ScenarioError holds every problem of the file and of the manifests it names. Scheduler plugins
+    that it names (`scheduler.plugins`) are programs: they run only with `allow_plugins`.
     """
     path = Path(path)
     document, problems = _document(path)
@@ -106,7 +123,7 @@ def load(path: Path | str, *, overrides: Mapping[str, str] | None = None) -> Sce
             return Position(str(path))
         return document.key_position(*at) if key else document.position(*at)
 
-    return _scenario(data, path.parent, path, locate, problems)
+    return _scenario(data, path.parent, path, locate, problems, allow_plugins=allow_plugins)
 
 
 def _document(path: Path) -> tuple[Document, list[Problem]]:
@@ -166,9 +183,14 @@ def _scenario(
     path: Path | None,
     locate: Locate,
     problems: Sequence[Problem] = (),
+    *,
+    allow_plugins: bool,
 ) -> Scenario:
     problems = list(problems)
     form, unsure = _validated(data, locate, problems)
+    configuration = configuration_of(
+        form.scheduler, base, locate, problems, allow_plugins=allow_plugins
+    )
     manifests = _manifests(form, base, locate, problems, unsure)
     streams = _arrivals(form, manifests, base, locate, problems)
     arriving = [(i, stream.manifests) for i, stream in streams.items()]
@@ -196,7 +218,9 @@ def _scenario(
         source=data,
         path=path,
         base=base,
-        unmodelled=notices(form, pools, manifests, [made for _, made in arriving]),
+        unmodelled=notices(form, pools, manifests, [made for _, made in arriving], configuration),
+        configuration=configuration,
+        allow_plugins=allow_plugins,
     )
 
 

@@ -7,9 +7,17 @@ choice and not Kubernetes' say so in their description ("modelling choice").
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from sim import behaviour, instances
 from sim.errors import did_you_mean
@@ -117,8 +125,45 @@ class Kubernetes(Model):
     ] = Field(default="1.34", description="Kubernetes release.")
 
 
+class PluginForm(Model):
+    """A scheduler plugin of the user's own."""
+
+    plugin: Name = Field(description="FILE.py:Class, relative to this file.")
+    weight: Annotated[Count, Field(ge=1)] = Field(
+        default=1, description="What its scores are multiplied with."
+    )
+    args: dict[str, Any] = Field(default={}, description="Keyword arguments of the class.")
+    scheduler: str = Field(
+        default="", description="The only profile in which it runs. Default: all."
+    )
+
+
+def _form_of_plugin(value: object) -> str:
+    return "<form>" if isinstance(value, dict | PluginForm) else "<text>"
+
+
+def _plugin_form(value: Any) -> PluginForm:
+    return value if isinstance(value, PluginForm) else PluginForm(plugin=value)
+
+
+if TYPE_CHECKING:
+    Plugin = PluginForm  # what a validated field holds
+else:
+    Plugin = Annotated[
+        Annotated[Name, Tag("<text>")] | Annotated[PluginForm, Tag("<form>")],
+        Discriminator(_form_of_plugin),
+        AfterValidator(_plugin_form),
+    ]
+
+
+def _config(value: object) -> object:
+    if not value or not isinstance(value, str | dict):
+        raise expected("the path of a KubeSchedulerConfiguration, or one written here")
+    return value
+
+
 class Scheduler(Model):
-    """How the scheduler behaves where the real one leaves a choice."""
+    """The scheduler's configuration, and how it behaves where the real one leaves a choice."""
 
     tie_break: Literal["random", "first"] = Field(
         default="random",
@@ -127,6 +172,31 @@ class Scheduler(Model):
     )
     record: Flag = Field(
         default=False, description="Fill the table `decisions`, one row per attempt."
+    )
+    config: Annotated[
+        Any, BeforeValidator(_config), WithJsonSchema({"type": ["string", "object"]})
+    ] = Field(
+        default=None,
+        description="A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): the path of a "
+        "file, relative to this one, or the configuration itself. Default: kube-scheduler's.",
+    )
+    plugins: tuple[Plugin, ...] = Field(
+        default=(),
+        description="Plugins of your own, FILE.py:Class; run only with --allow-plugins.",
+    )
+    binding_latency_ms: DurationMs = Field(
+        default=0,
+        alias="bindingLatency",
+        description="From the decision until the API has the binding. Default: 0 "
+        "(modelling choice).",
+    )
+    client_qps: Annotated[Number, Field(ge=0.001)] | None = Field(
+        default=None,
+        description="API calls per second of the scheduler. Default: no limit "
+        "(modelling choice; kube-scheduler's default is 50).",
+    )
+    client_burst: Annotated[Count, Field(ge=1)] = Field(
+        default=100, description="API calls that may come at once, with clientQps."
     )
 
 

@@ -945,6 +945,104 @@ def test_an_override_that_yaml_reads_two_ways_is_told(shop):
         load("a.yaml", overrides={"run.seed": "0777"})
 
 
+# The scheduler's configuration
+
+BATCH = """\
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+percentageOfNodesToScore: 30
+profiles:
+- schedulerName: batch
+  plugins: {postFilter: {disabled: [{name: DefaultPreemption}]}}
+"""
+
+
+def test_nothing_said_of_the_scheduler_is_its_own_configuration(shop):
+    assert load("a.yaml").configuration is None
+
+
+def test_the_scheduler_is_configured_by_a_file_or_in_place(shop):
+    Path("batch.yaml").write_text(BATCH)
+    by_file = loaded(HEADER + RUN + "scheduler: {config: batch.yaml}\n").configuration
+    in_place = Scenario.from_dict(small(scheduler={"config": yaml.safe_load(BATCH)})).configuration
+    assert by_file == in_place
+    assert list(by_file.profiles) == ["batch"]
+    assert by_file.percentage_of_nodes_to_score == 30
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "a.yaml:5:21: scheduler.config: no file 'no.yaml'."),
+        ("[]", "no.yaml: got []; expected one KubeSchedulerConfiguration."),
+        (BATCH + "---\n" + BATCH, "got 2 documents; expected one KubeSchedulerConfiguration."),
+        ("kind: X\n", "no.yaml:1:7: kind: got 'X'; expected 'KubeSchedulerConfiguration'"),
+        ("profiles: []\n", "no.yaml:1:1: apiVersion: is missing; expected"),
+        (BATCH.replace("30", "130"), "no.yaml:3:27: percentageOfNodesToScore: got 130"),
+    ],
+)
+def test_problems_of_a_configuration_file_are_told_with_their_places(shop, content, message):
+    if content is not None:
+        Path("no.yaml").write_text(content)
+    found = problems(HEADER + RUN + "scheduler: {config: no.yaml}\n")
+    assert any(message in line for line in found), found
+
+
+def test_problems_of_a_configuration_in_place_are_told_with_those_of_the_scenario(shop):
+    text = "scheduler:\n  config:\n    percentageOfNodesToScore: 130\n    parallel: 2\nnods: []\n"
+    assert problems(HEADER + RUN + text) == [
+        "a.yaml:7:31: scheduler.config.percentageOfNodesToScore: got 130; expected a whole number "
+        "of at most 100",
+        "a.yaml:8:5: scheduler.config.parallel: unknown field. Did you mean 'parallelism'?",
+        "a.yaml:9:1: nods: unknown field. Did you mean 'nodes'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        ({"config": 3}, "scheduler.config: got 3; expected the path of a KubeSchedulerConf"),
+        ({"config": ""}, "scheduler.config: got ''; expected the path"),
+        ({"bindingLatency": 20}, "expected a duration such as '30s'"),
+        ({"clientQps": 0}, "scheduler.clientQps: got 0; expected at least 0.001"),
+        ({"clientBurst": 0}, "scheduler.clientBurst: got 0; expected at least 1"),
+        ({"plugins": [{"weight": 2}]}, "scheduler.plugins[0].plugin: missing"),
+        ({"plugins": [{"plugin": "a.py:A", "weight": 0}]}, "weight: got 0; expected at least 1"),
+    ],
+)
+def test_a_wrong_scheduler_is_told_with_what_was_expected(scheduler, message):
+    with pytest.raises(ScenarioError) as error:
+        Scenario.from_dict(small(scheduler=scheduler))
+    assert message in str(error.value)
+
+
+def test_times_and_limits_of_the_scheduler_are_off_unless_given():
+    off = Scenario.from_dict(small()).scheduler
+    assert (off.binding_latency_ms, off.client_qps) == (0, None)
+    written = {"bindingLatency": "20ms", "clientQps": 50, "clientBurst": 70}
+    on = Scenario.from_dict(small(scheduler=written)).scheduler
+    assert (on.binding_latency_ms, on.client_qps, on.client_burst) == (20, 50.0, 70)
+
+
+def test_what_the_configuration_says_and_nothing_heeds_is_named(shop):
+    config = {"leaderElection": {"leaderElect": True}, "extenders": [{}]}
+    assert Scenario.from_dict(small(scheduler={"config": config})).unmodelled == (
+        "scheduler.config: leaderElection",
+        "scheduler.config: extenders",
+    )
+
+
+def test_pods_of_a_scheduler_that_there_is_not_are_named(shop):
+    pods = BARE_POD % ("a", "schedulerName: batch, ", CONTAINERS)
+    Path("pods.yaml").write_text(pods)
+    Path("batch.yaml").write_text(BATCH)
+    text = HEADER + RUN + "manifests: [pods.yaml]\n"
+    assert loaded(text).unmodelled == (
+        "schedulerName 'batch': no profile has that name; its pods stay pending",
+    )
+    assert loaded(text + "scheduler: {config: batch.yaml}\n").unmodelled == ()
+
+
 # The schema
 
 
@@ -961,6 +1059,12 @@ def test_the_schema_accepts_the_example_of_the_design():
     validator().validate(yaml.safe_load(EXAMPLE))
 
 
+def test_the_schema_accepts_what_a_scheduler_may_be():
+    plugins = ["a.py:A", {"plugin": "b.py:B", "weight": 2, "args": {"n": 1}, "scheduler": "x"}]
+    for config in ("batch.yaml", yaml.safe_load(BATCH)):
+        validator().validate(small(scheduler={"config": config, "plugins": plugins}))
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -969,6 +1073,8 @@ def test_the_schema_accepts_the_example_of_the_design():
         {"faults": [{"at": 5, "zone": "a"}]},
         {"behaviour": [{"startup": {"gamma": "8s"}}]},
         {"kubernetes": {"version": "1.3"}},
+        {"scheduler": {"config": 3}},
+        {"scheduler": {"plugins": [{"weight": 2}]}},
     ],
     ids=json.dumps,
 )

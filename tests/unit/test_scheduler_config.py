@@ -89,6 +89,7 @@ def test_what_is_valid_and_not_modelled_is_listed():
     found = read(
         """\
         leaderElection: {leaderElect: true}
+        clientConnection: {qps: 50}
         extenders:
         - urlPrefix: http://127.0.0.1
         profiles:
@@ -105,6 +106,7 @@ def test_what_is_valid_and_not_modelled_is_listed():
     assert found.not_modelled == (
         "leaderElection",
         "extenders",
+        "clientConnection: scheduler.clientQps limits the calls",
         "profiles[0].plugins.preScore",
         "profiles[0]: plugin DynamicResources",
         "profiles[0]: arguments of VolumeBinding",
