@@ -27,7 +27,8 @@ from sim.schema import TABLES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.explain import Explanation, Run
+    from sim.explain import Explanation
+    from sim.replay import Run
     from sim.scenario import Expectation
 
 FORMAT = "sim-run/1"
@@ -163,7 +164,7 @@ class Result:
         `pod` is 'web-17', 'shop/web-17' or the one pod of a workload. The scenario is run again up
         to that decision. SimError for a result that was read from a directory.
         """
-        from sim.explain import explain
+        from sim.replay import explain
 
         if self.again is None:
             raise SimError(

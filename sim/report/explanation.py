@@ -56,6 +56,9 @@ def _decided(explanation: Explanation) -> Iterator[str]:
     yield _when(explanation)
     if explanation.before:
         yield _before(explanation)
+    if explanation.gates:
+        gates = ", ".join(explanation.gates)
+        yield f"It is not tried while it is gated by {gates}; this is what would come of it then."
     yield _searched(explanation)
     if explanation.choice is not None:
         yield from _chosen(explanation, explanation.choice)
