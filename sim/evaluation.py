@@ -15,25 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sim.dryrun import DryRun
 from sim.extend import (
+    ELSEWHERE,
     SKIP,
-    Assumes,
     Code,
-    Concerns,
-    ConcernsScores,
     FilterPlugin,
-    Moves,
     NodeIds,
-    Normalizes,
     OnlyNodes,
     Reads,
+    Refusal,
     Rejection,
     ScorePlugin,
     Scores,
-    Stamps,
     Verdict,
     Whys,
 )
+from sim.rows import FilterRow, LateRow, ScoreRow, StampOf, normalize_of
 from sim.tables import Bools, Ints, Ints8, Ints32
 
 if TYPE_CHECKING:
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
 
 NO_NODES = np.empty(0, np.int64)
 INFEASIBLE = -1  # the total of a node that does not take the pod
-ELSEWHERE = Verdict(
-    Code.UNRESOLVABLE, ("node(s) didn't satisfy plugin(s) [NodeAffinity]",)
-)  # nodes that a pre-filter left out (framework/runtime/framework.go RunPreFilterPlugins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +53,6 @@ class Profile:
     percentage: int | None = None  # percentageOfNodesToScore, 0 adaptive; None: the scheduler's
     preemption: DefaultPreemption | None = None  # what is done for a pod that no node takes
     gates: tuple[object, ...] = ()  # plugins that keep pods out of the queue (PreEnqueue)
-
-
-Refusal = tuple[str, Verdict]  # the first filter that refuses a node, and what it says
-
-
-class _FilterRow:
-    """A filter with its state, its answers, and what else it can do (asking that of a runtime
-    protocol each time would cost more than the answer)."""
-
-    __slots__ = ("assumes", "moves", "plugin", "stamp", "stamps", "state", "whys")
-
-    def __init__(self, plugin: FilterPlugin, state: Any) -> None:
-        self.plugin = plugin
-        self.state = state
-        self.whys: Whys = np.empty(0, np.int32)
-        self.stamp: Any = None
-        self.stamps = plugin if isinstance(plugin, Stamps) else None
-        self.moves = plugin if isinstance(plugin, Moves) else None
-        self.assumes = plugin if isinstance(plugin, Assumes) else None
-
-
-@dataclass(slots=True)
-class _ScoreRow:
-    plugin: ScorePlugin
-    weight: int
-    state: Any
-    raw: Scores
-    normalizes: Normalizes | None
-
-
-class _LateRow:
-    """A score that depends on the feasible set or on pods anywhere: asked for those kept."""
-
-    __slots__ = ("normalizes", "plugin", "stamp", "stamps", "weight")
-
-    def __init__(self, plugin: ScorePlugin, weight: int) -> None:
-        self.plugin = plugin
-        self.weight = weight
-        self.stamp: Any = None
-        self.stamps = plugin if isinstance(plugin, Stamps) else None
-        self.normalizes = plugin if isinstance(plugin, Normalizes) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +77,15 @@ class Evaluation:
         self.allowed: Bools | None = None  # the nodes that pre-filters left, None = all
         self.mask = np.empty(0, np.bool_)  # the nodes that take the pod
         self.changes = 0  # moves when an answer may have changed
-        self._rejecting: _FilterRow | None = None
-        self._filters: list[_FilterRow] = []
-        self._local: list[_FilterRow] = []  # filters that look at the pods of a node
-        self._anywhere: list[_FilterRow] = []  # and those that look at pods on other nodes
-        self._sums: list[_ScoreRow] = []  # scores that stand for themselves
-        self._local_sums: list[_ScoreRow] = []
-        self._relative: list[_ScoreRow] = []  # scores that are normalised
-        self._local_relative: list[_ScoreRow] = []
-        self._late: list[_LateRow] = []
+        self._rejecting: FilterRow | None = None
+        self.filters: list[FilterRow] = []
+        self._local: list[FilterRow] = []  # filters that look at the pods of a node
+        self._anywhere: list[FilterRow] = []  # and those that look at pods on other nodes
+        self._sums: list[ScoreRow] = []  # scores that stand for themselves
+        self._local_sums: list[ScoreRow] = []
+        self._relative: list[ScoreRow] = []  # scores that are normalised
+        self._local_relative: list[ScoreRow] = []
+        self._late: list[LateRow] = []
         self._base = np.empty(0, np.int64)  # sum of the scores that stand for themselves
         self._constant = 0  # what the normalised scores give when all nodes are alike
         self._total = np.empty(0, np.int32)
@@ -186,7 +140,7 @@ class Evaluation:
             return self.rejected_by, self.rejection
         if self.allowed is not None and not self.allowed[node]:
             return "", ELSEWHERE
-        for row in self._filters:
+        for row in self.filters:
             if why := int(row.whys[node]):
                 return row.plugin.name, row.plugin.verdict(why, self.cluster)
         return None
@@ -213,7 +167,7 @@ class Evaluation:
             codes[:] = self.rejection.code
             return codes
         open_ = self.allowed.copy() if self.allowed is not None else np.ones_like(self.mask)
-        for row in self._filters:
+        for row in self.filters:
             refused = open_ & (row.whys != 0)
             for why in np.unique(row.whys[refused]).tolist():
                 code = row.plugin.verdict(why, self.cluster).code
@@ -252,7 +206,7 @@ class Evaluation:
             left_out = int((remaining & ~self.allowed).sum())
             counts.update({ELSEWHERE.reasons[0]: left_out} if left_out else {})
             remaining &= self.allowed
-        for row in self._filters:
+        for row in self.filters:
             refused = remaining & (row.whys != 0)
             if not refused.any():
                 continue
@@ -293,15 +247,15 @@ class Evaluation:
         if self.rejection is not None:
             return
         every = np.arange(count)
-        for row in self._filters:
+        for row in self.filters:
             row.whys = self._ask_filter(row, every)
-            row.stamp = self._stamp(row.stamps)
+            row.stamp = self._stamp(row.stamp_of)
         self._build_scores(every)
         self._update_mask(every)
         self._untotalled, self._compare = [every], True
 
     def _ask_prefilters(self) -> None:
-        self.rejection, self._rejecting, self.allowed, self._filters = None, None, None, []
+        self.rejection, self._rejecting, self.allowed, self.filters = None, None, None, []
         self.restricted_by, self._local, self._anywhere = [], [], []
         for plugin in self.profile.filters:
             state = plugin.prefilter(self.pod, self.cluster)
@@ -311,17 +265,17 @@ class Evaluation:
                 continue
             if isinstance(state, Rejection):
                 self.rejection, self.rejected_by = state.verdict, plugin.name
-                self._rejecting = _FilterRow(plugin, state)
-                self._rejecting.stamp = self._stamp(self._rejecting.stamps)
+                self._rejecting = FilterRow(plugin, state)
+                self._rejecting.stamp = self._stamp(self._rejecting.stamp_of)
                 return
             if isinstance(state, OnlyNodes):
                 self._allow_only(plugin, state.nodes)
                 state = state.state
-            self._filters.append(_FilterRow(plugin, state))
-        self._anywhere = [r for r in self._filters if r.plugin.reads & Reads.PODS_ANYWHERE]
+            self.filters.append(FilterRow(plugin, state))
+        self._anywhere = [r for r in self.filters if r.plugin.reads & Reads.PODS_ANYWHERE]
         self._local = [
             row
-            for row in self._filters
+            for row in self.filters
             if row.plugin.reads & Reads.PODS_ON_NODE and row not in self._anywhere
         ]
 
@@ -336,23 +290,23 @@ class Evaluation:
         for plugin, weight in self.profile.scores:
             if plugin.reads & (Reads.PODS_ANYWHERE | Reads.FEASIBLE_SET):
                 if self._concerns_scores(plugin):
-                    self._late.append(_LateRow(plugin, weight))
+                    self._late.append(LateRow(plugin, weight))
                 continue
             state = plugin.prescore(self.pod, self.cluster, every)
             if state is not SKIP:
                 raw = plugin.score(self.pod, self.cluster, every, state)
-                normalizes = plugin if isinstance(plugin, Normalizes) else None
-                self._add_score(_ScoreRow(plugin, weight, state, raw, normalizes))
+                row = ScoreRow(plugin, weight, state, raw, normalize_of(plugin))
+                self._add_score(row)
         self._local_sums = [r for r in self._sums if r.plugin.reads & Reads.PODS_ON_NODE]
         self._local_relative = [r for r in self._relative if r.plugin.reads & Reads.PODS_ON_NODE]
 
-    def _add_score(self, row: _ScoreRow) -> None:
+    def _add_score(self, row: ScoreRow) -> None:
         plugin, raw = row.plugin, row.raw
-        if row.normalizes is None:
+        if row.normalize is None:
             self._sums.append(row)
             self._base += row.weight * raw
         elif not plugin.reads & Reads.PODS_ON_NODE and len(raw) and (raw == raw[0]).all():
-            self._constant += row.weight * int(row.normalizes.normalize(raw[:1])[0])
+            self._constant += row.weight * int(row.normalize(raw[:1])[0])
         else:
             self._relative.append(row)
 
@@ -395,12 +349,12 @@ class Evaluation:
         row = self._rejecting
         if row is None or not row.plugin.reads & Reads.PODS_ANYWHERE:
             return False
-        stamp = self._stamp(row.stamps)
+        stamp = self._stamp(row.stamp_of)
         return stamp is None or stamp != row.stamp
 
     def _anywhere_moved(self) -> bool:
         for row in self._anywhere:
-            stamp = self._stamp(row.stamps)
+            stamp = self._stamp(row.stamp_of)
             if stamp is None or stamp != row.stamp:
                 return True
         return False
@@ -412,13 +366,13 @@ class Evaluation:
         """
         moved: list[NodeIds] = []
         for row in self._anywhere:
-            stamp = self._stamp(row.stamps)
+            stamp = self._stamp(row.stamp_of)
             if stamp is None or stamp != row.stamp:
                 row.stamp, before = stamp, row.state
                 row.state = row.plugin.prefilter(self.pod, self.cluster)
                 if isinstance(row.state, Rejection | OnlyNodes):
                     return None
-                asked = _moved(row, before)
+                asked = row.moved_since(before)
                 if asked is None:
                     asked = np.arange(len(self.mask))
                 if len(asked):
@@ -427,12 +381,12 @@ class Evaluation:
                     row.whys[asked] = whys
         return _union(moved, len(self.mask)) if moved else NO_NODES
 
-    def _stamp(self, stamps: Stamps | None) -> Any:
-        return None if stamps is None else stamps.stamp(self.pod, self.cluster)
+    def _stamp(self, stamp_of: StampOf | None) -> Any:
+        return None if stamp_of is None else stamp_of(self.pod, self.cluster)
 
     def _late_moved(self) -> bool:
         for row in self._late:
-            stamp = self._stamp(row.stamps)
+            stamp = self._stamp(row.stamp_of)
             if stamp is None or stamp != row.stamp:
                 return True
         return False
@@ -442,7 +396,7 @@ class Evaluation:
         fits = self.cluster.nodes.exists[nodes]
         if self.allowed is not None:
             fits = fits & self.allowed[nodes]
-        for row in self._filters:
+        for row in self.filters:
             fits = fits & (row.whys[nodes] == 0)
         moved = bool((self.mask[nodes] != fits).any())
         self.mask[nodes] = fits
@@ -454,7 +408,7 @@ class Evaluation:
             kept = self.feasible()
             self._extra[kept] = self._compared(kept)
             for row in self._late:
-                row.stamp = self._stamp(row.stamps)
+                row.stamp = self._stamp(row.stamp_of)
             nodes = np.arange(len(self.mask))
         elif len(self._untotalled) == 1:
             nodes = self._untotalled[0]
@@ -470,27 +424,27 @@ class Evaluation:
         if not len(kept):
             return totals
         for row in self._relative:
-            assert row.normalizes is not None
-            totals += row.weight * row.normalizes.normalize(row.raw[kept])
+            assert row.normalize is not None
+            totals += row.weight * row.normalize(row.raw[kept])
         for late in self._late:
             raw = self.raw_scores(late.plugin, kept)
             if raw is not None:
-                if late.normalizes is not None:
-                    raw = late.normalizes.normalize(raw)
+                if late.normalize is not None:
+                    raw = late.normalize(raw)
                 totals += late.weight * raw
         return totals
 
     # Asking
 
     def _concerns(self, plugin: object) -> bool:
-        return not isinstance(plugin, Concerns) or plugin.concerns(self.pod, self.cluster)
+        concerns = getattr(plugin, "concerns", None)
+        return concerns is None or concerns(self.pod, self.cluster)
 
     def _concerns_scores(self, plugin: object) -> bool:
-        if isinstance(plugin, ConcernsScores):
-            return plugin.concerns_scores(self.pod, self.cluster)
-        return self._concerns(plugin)
+        concerns = getattr(plugin, "concerns_scores", None)
+        return self._concerns(plugin) if concerns is None else concerns(self.pod, self.cluster)
 
-    def _ask_filter(self, row: _FilterRow, nodes: NodeIds) -> Whys:
+    def _ask_filter(self, row: FilterRow, nodes: NodeIds) -> Whys:
         if row.state is SKIP:  # for now: it looks at pods elsewhere, and they may move
             return np.zeros(len(nodes), np.int32)
         return row.plugin.filter(self.pod, self.cluster, nodes, row.state)
@@ -506,70 +460,7 @@ def _union(parts: list[NodeIds], nodes: int) -> NodeIds:
     return np.flatnonzero(marked)
 
 
-def _moved(row: _FilterRow, before: Any) -> NodeIds | None:
-    """Nodes whose answer may differ now from that of the state before; None if not known."""
-    if before is SKIP or row.state is SKIP or row.moves is None:
-        return None
-    return row.moves.moved(before, row.state)
-
-
 def normalized(plugin: ScorePlugin, raw: Scores) -> Scores:
     """The scores of the kept nodes as they count, before the weight."""
-    return plugin.normalize(raw) if isinstance(plugin, Normalizes) else raw
-
-
-class DryRun:
-    """One node as it would be with some pods more or less; leave the `with` to put it back.
-
-    As upstream, a plugin that skipped the pod is not asked, and what a pre-filter derived from pods
-    anywhere is carried on by the plugin itself (RunPreFilterExtensionAddPod, RemovePod).
-    """
-
-    def __init__(self, evaluation: Evaluation, node: int) -> None:
-        self._evaluation = evaluation
-        self._cluster = evaluation.cluster
-        self._node = node
-        self._nodes = np.array([node])
-        self._rows = [row for row in evaluation._filters if row.state is not SKIP]
-        self._states = [row.state for row in self._rows]
-        self._moves: list[tuple[int, int]] = []
-
-    def __enter__(self) -> DryRun:
-        self._pods = dict(self._cluster.nodes.pods[self._node])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pod, sign in reversed(self._moves):
-            self._cluster.suppose(pod, self._node, -sign)
-        self._cluster.restore_order(self._node, self._pods)
-
-    def add(self, pod: int) -> None:
-        """Suppose that the pod were on the node too."""
-        self._move(pod, 1)
-
-    def remove(self, pod: int) -> None:
-        """Suppose that the pod were no longer on the node."""
-        self._move(pod, -1)
-
-    def refusal(self) -> Refusal | None:
-        """Why the node would not take the pod."""
-        evaluation = self._evaluation
-        if evaluation.rejection is not None:
-            return evaluation.rejected_by, evaluation.rejection
-        if evaluation.allowed is not None and not evaluation.allowed[self._node]:
-            return "", ELSEWHERE
-        for row, state in zip(self._rows, self._states, strict=True):
-            plugin = row.plugin
-            whys = plugin.filter(evaluation.pod, self._cluster, self._nodes, state)
-            if why := int(whys[0]):
-                return plugin.name, plugin.verdict(why, self._cluster)
-        return None
-
-    def _move(self, pod: int, sign: int) -> None:
-        self._cluster.suppose(pod, self._node, sign)
-        self._moves.append((pod, sign))
-        for place, row in enumerate(self._rows):
-            if row.assumes is not None:
-                self._states[place] = row.assumes.assume(
-                    self._states[place], self._evaluation.pod, self._cluster, pod, self._node, sign
-                )
+    normalize = normalize_of(plugin)
+    return raw if normalize is None else normalize(raw)

@@ -58,6 +58,12 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
+Refusal = tuple[str, Verdict]  # the first filter that refuses a node, and what it says
+ELSEWHERE = Verdict(
+    Code.UNRESOLVABLE, ("node(s) didn't satisfy plugin(s) [NodeAffinity]",)
+)  # nodes that a pre-filter left out (framework/runtime/framework.go RunPreFilterPlugins)
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A pre-filter's no for every node at once."""

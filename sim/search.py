@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from sim.evaluation import Diagnosis, Evaluation, Refusal
-    from sim.extend import NodeIds, Scores
+    from sim.evaluation import Diagnosis, Evaluation
+    from sim.extend import NodeIds, Refusal, Scores
 
 MIN_NODES_TO_FIND = 100  # minFeasibleNodesToFind
 MIN_PERCENTAGE = 5  # minFeasibleNodesPercentageToFind
