@@ -92,6 +92,7 @@ class Evaluation:
         self._extra = np.empty(0, np.int64)  # sum of the scores that compare the feasible nodes
         self._untotalled: list[NodeIds] = []  # nodes whose total is out of date
         self._compare = False  # the feasible nodes have to be compared with each other again
+        self._beside: dict[int, tuple[tuple[int, ...], Refusal | None]] = {}
         self._diagnosis: tuple[int, Diagnosis] | None = None
         self._seen = (-1, -1, -1, -1, -1)  # lengths and versions of what the answers rest on
 
@@ -111,7 +112,7 @@ class Evaluation:
             else:
                 self._patch(self._seen[0])
             self._seen = seen
-        elif self._anywhere_moved() or self._rejection_moved():
+        elif self._moved_rows() or self._rejection_moved():
             self._patch(self._seen[0])
 
     @property
@@ -148,6 +149,17 @@ class Evaluation:
     def dry_run(self, node: int) -> DryRun:
         """The node with some pods more or less, to ask what it would say then."""
         return DryRun(self, node)
+
+    def refusal_beside(self, node: int, pods: tuple[int, ...]) -> Refusal | None:
+        """Why the node would not take the pod if it held these pods as well (framework/runtime
+        RunFilterPluginsWithNominatedPods, addGENominatedPods); kept until the node moves."""
+        known = self._beside.get(node)
+        if known is None or known[0] != pods:
+            with self.dry_run(node) as supposed:
+                for pod in pods:
+                    supposed.add(pod)
+                known = self._beside[node] = pods, supposed.refusal()
+        return known[1]
 
     def stands_alone(self) -> bool:
         """Whether each node answers for itself: no filter looks at pods elsewhere."""
@@ -243,6 +255,7 @@ class Evaluation:
         self._base = np.zeros(count, np.int64)
         self._extra = np.zeros(count, np.int64)
         self._untotalled, self._compare = [], False
+        self._beside.clear()
         self._ask_prefilters()
         if self.rejection is not None:
             return
@@ -328,8 +341,11 @@ class Evaluation:
             score.raw[changed] = raw
         for score in self._local_relative:
             score.raw[changed] = score.plugin.score(self.pod, self.cluster, changed, score.state)
-        if self._anywhere and self._anywhere_moved():
-            moved = self._ask_anywhere()
+        for node in changed.tolist() if self._beside else ():
+            self._beside.pop(node, None)
+        if moved_rows := self._moved_rows():
+            self._beside.clear()
+            moved = self._ask_again(moved_rows)
             if moved is None:
                 self._rebuild()
                 return
@@ -352,33 +368,33 @@ class Evaluation:
         stamp = self._stamp(row.stamp_of)
         return stamp is None or stamp != row.stamp
 
-    def _anywhere_moved(self) -> bool:
+    def _moved_rows(self) -> list[tuple[FilterRow, Any]]:
+        """Filters that look at pods anywhere, with their new stamp, where those have moved."""
+        moved = []
         for row in self._anywhere:
             stamp = self._stamp(row.stamp_of)
             if stamp is None or stamp != row.stamp:
-                return True
-        return False
+                moved.append((row, stamp))
+        return moved
 
-    def _ask_anywhere(self) -> NodeIds | None:
-        """Ask the filters that look at all pods again; the nodes that now answer otherwise.
+    def _ask_again(self, rows: list[tuple[FilterRow, Any]]) -> NodeIds | None:
+        """Ask these filters again; the nodes that now answer otherwise.
 
         None if a pre-filter now rejects the pod or restricts it to some nodes.
         """
         moved: list[NodeIds] = []
-        for row in self._anywhere:
-            stamp = self._stamp(row.stamp_of)
-            if stamp is None or stamp != row.stamp:
-                row.stamp, before = stamp, row.state
-                row.state = row.plugin.prefilter(self.pod, self.cluster)
-                if isinstance(row.state, Rejection | OnlyNodes):
-                    return None
-                asked = row.moved_since(before)
-                if asked is None:
-                    asked = np.arange(len(self.mask))
-                if len(asked):
-                    whys = self._ask_filter(row, asked)
-                    moved.append(asked[whys != row.whys[asked]])
-                    row.whys[asked] = whys
+        for row, stamp in rows:
+            row.stamp, before = stamp, row.state
+            row.state = row.plugin.prefilter(self.pod, self.cluster)
+            if isinstance(row.state, Rejection | OnlyNodes):
+                return None
+            asked = row.moved_since(before)
+            if asked is None:
+                asked = np.arange(len(self.mask))
+            if len(asked):
+                whys = self._ask_filter(row, asked)
+                moved.append(asked[whys != row.whys[asked]])
+                row.whys[asked] = whys
         return _union(moved, len(self.mask)) if moved else NO_NODES
 
     def _stamp(self, stamp_of: StampOf | None) -> Any:

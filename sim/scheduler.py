@@ -23,7 +23,7 @@ from sim.preemption import NoPreemption, Preemption, Preemptor
 from sim.queue import INITIAL_BACKOFF_S, MAX_BACKOFF_S, Entry, SchedulingQueue
 from sim.queue_events import EventSource
 from sim.recorder import Of, Reason
-from sim.search import Answer, nodes_to_find, search
+from sim.search import Answer, Nominated, nodes_to_find, place_of, search
 from sim.tables import UNBOUND, Ints
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Scheduler:
         self.cluster = cluster
         self.profiles = profiles
         self.nominated: dict[int, int] = {}  # pod -> the node that others were evicted from for it
+        self._nominated_by_priority: dict[int, dict[int, tuple[int, ...]]] = {}
         plugins = {name: _plugins(profile) for name, profile in profiles.items()}
         self.queue = SchedulingQueue(cluster, plugins, backoff_s)
         self.order = order or NodeOrder(cluster)
@@ -180,14 +181,31 @@ class Scheduler:
     def ask(self, pod: int, template: Template) -> Answer:
         """What the nodes say to the pod, now, beside the pods that are nominated to them."""
         evaluation = self.evaluate(template)
-        nominated: dict[int, list[int]] = {}
-        for other, node in self.nominated.items():
-            priority = self.cluster.pod_template(other).pod.spec.priority
-            if other != pod and priority >= template.pod.spec.priority:
-                nominated.setdefault(node, []).append(other)
+        nominated = self._nominated_beside(pod, template.pod.spec.priority)
         own = self.nominated.get(pod)
         percentage = self.percentage_of(template)
         return search(evaluation, self.order.ids(), self.start, percentage, nominated, own)
+
+    def _nominated_beside(self, pod: int, priority: int) -> Nominated:
+        """Per node the other pods nominated to it that are as important as this one."""
+        if not self.nominated:
+            return {}
+        known = self._nominated_by_priority.get(priority)
+        if known is None:
+            known = self._nominated_by_priority[priority] = self._nominated_from(priority)
+        own = self.nominated.get(pod)
+        if own is None or pod not in known.get(own, ()):
+            return known
+        others = tuple(other for other in known[own] if other != pod)
+        left = {node: pods for node, pods in known.items() if node != own}
+        return {**left, own: others} if others else left
+
+    def _nominated_from(self, priority: int) -> dict[int, tuple[int, ...]]:
+        by_node: dict[int, tuple[int, ...]] = {}
+        for pod, node in self.nominated.items():
+            if self.cluster.pod_template(pod).pod.spec.priority >= priority:
+                by_node[node] = (*by_node.get(node, ()), pod)
+        return by_node
 
     def percentage_of(self, template: Template) -> int:
         """percentageOfNodesToScore of the pod's profile; 0 adapts to the number of nodes."""
@@ -216,19 +234,22 @@ class Scheduler:
         """Keep room on the node for the pod, against pods of its priority or lower."""
         before = self.nominated.get(pod, node)
         self.nominated[pod] = node
+        self._nominated_by_priority.clear()
         if before != node:
             self._events.renominated(pod, before)
 
     def withdraw(self, pod: int) -> None:
         """The pod is no longer nominated to a node."""
         before = self.nominated.pop(pod, None)
+        self._nominated_by_priority.clear()
         if before is not None:
             self._events.renominated(pod, before)
 
     def _settle(self, change: Change, pod: int) -> None:
         """A pod that is bound or gone needs no nomination, and nothing is said of it again."""
         self._last_message.pop(pod, None)
-        self.nominated.pop(pod, None)
+        if self.nominated.pop(pod, None) is not None:
+            self._nominated_by_priority.clear()
 
     # The best node
 
@@ -245,15 +266,15 @@ class Scheduler:
         score = int(total.max(initial=INFEASIBLE))
         if score == INFEASIBLE:
             return None
-        best = np.flatnonzero(total == score)
-        if len(best) == 1:
-            node = int(best[0])
-        elif self.tie_break == "random":
-            node = int(best[self._draw.below(len(best))])
+        best = total == score
+        ties = int(np.count_nonzero(best))
+        if self.tie_break == "random" or ties == 1:
+            node = place_of(best, self._draw.below(ties) if ties > 1 else 0)
         else:
-            node = int(best[np.argmin(self._ranks()[best])])
+            tied = np.flatnonzero(best)
+            node = int(tied[np.argmin(self._ranks()[tied])])
         feasible = int(evaluation.mask.sum()) if self.decisions else 0
-        return Bind(pod, node, score, len(best), feasible)
+        return Bind(pod, node, score, ties, feasible)
 
     def _ranks(self) -> Ints:
         """Per node id how late it is looked at."""

@@ -7,7 +7,7 @@ until enough are found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,29 @@ import numpy as np
 if TYPE_CHECKING:
     from sim.evaluation import Diagnosis, Evaluation
     from sim.extend import NodeIds, Refusal, Scores
+    from sim.tables import Bools
 
 MIN_NODES_TO_FIND = 100  # minFeasibleNodesToFind
 MIN_PERCENTAGE = 5  # minFeasibleNodesPercentageToFind
 DEFAULT_PERCENTAGE = 50
 NODES_PER_PERCENT = 125  # each so many nodes take one percent off the default
 
-Nominated = Mapping[int, list[int]]  # node -> pods nominated to it that matter to the pod
+LISTED_AT_ONCE = 2_048
+Nominated = Mapping[int, tuple[int, ...]]  # node -> pods nominated to it that matter to the pod
+
+
+def place_of(mask: Bools, nth: int) -> int:
+    """The place of the nth True (from 0), found by halves: most of the mask is never listed."""
+    begin, end = 0, len(mask)
+    while end - begin > LISTED_AT_ONCE:
+        middle = (begin + end) // 2
+        before = int(np.count_nonzero(mask[begin:middle]))
+        if nth < before:
+            end = middle
+        else:
+            nth -= before
+            begin = middle
+    return begin + int(np.flatnonzero(mask[begin:end])[nth])
 
 
 def nodes_to_find(nodes: int, percentage: int) -> int:
@@ -98,19 +114,10 @@ def refusals_beside(evaluation: Evaluation, nominated: Nominated) -> dict[int, R
     """Nodes that refuse the pod when the pods nominated to them are there, and why."""
     found = {}
     for node, pods in nominated.items():
-        refusal = refusal_beside(evaluation, node, pods)
+        refusal = evaluation.refusal_beside(node, pods)
         if refusal is not None:
             found[node] = refusal
     return found
-
-
-def refusal_beside(evaluation: Evaluation, node: int, pods: Iterable[int]) -> Refusal | None:
-    """Why the node would not take the pod if it held these pods as well (framework/runtime
-    RunFilterPluginsWithNominatedPods, addGENominatedPods)."""
-    with evaluation.dry_run(node) as supposed:
-        for pod in pods:
-            supposed.add(pod)
-        return supposed.refusal()
 
 
 def look(

@@ -213,7 +213,7 @@ def test_asking_beside_nominated_pods_is_as_if_they_were_there(shape, steps, nod
     before = facts(cluster, evaluation)
     nominated = [put_pod(cluster, SHAPES[other]) for other in others]
     order = cluster.nodes.ids()
-    found = search(evaluation, order, 0, 100, {node: nominated}, None)
+    found = search(evaluation, order, 0, 100, {node: tuple(nominated)}, None)
     assert facts(cluster, evaluation) == before
     cluster.check()
     for pod in nominated:

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from sim.catalog import default_profile
 from sim.evaluation import Evaluation
-from sim.search import nodes_to_find, search
+from sim.search import nodes_to_find, place_of, search
 from sim.testing import a_cluster, a_node, a_pod, put_pod
 
 POD = a_pod(cpu_m=500)
@@ -38,6 +38,14 @@ BUSY = a_pod(cpu_m=700)
 )
 def test_how_many_feasible_nodes_are_enough(nodes, percentage, found):
     assert nodes_to_find(nodes, percentage) == found
+
+
+@given(st.integers(1, 9_000), st.integers(0, 2**32 - 1), st.data())
+def test_the_nth_is_found_without_listing_all(size, seed, data):
+    mask = np.random.default_rng(seed).random(size) < 0.3
+    mask[-1] = True
+    nth = data.draw(st.integers(0, int(mask.sum()) - 1))
+    assert place_of(mask, nth) == np.flatnonzero(mask)[nth]
 
 
 def walked(fits, start, to_find):
