@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sim.clock import Clock
     from sim.cluster import Cluster
 
+KINDS = ("Deployment", "ReplicaSet", "Job", "Pod", "Stream")  # as reports write a workload
 MOST_MATCHES = 8  # pods that a message names
 
 
@@ -100,12 +101,11 @@ def _last(again: Callable[[], Run], run: Run, pod: int, tried: _Tried) -> Explan
 def _at(again: Callable[[], Run], run: Run, name: str, at_ms: int, tried: _Tried) -> Explanation:
     """What was known of the pod at `at_ms`, where the run stands."""
     cluster, known = run.cluster, len(run.cluster.pods)
-    pod = _find_or_none(cluster, name)
-    if pod is None or not cluster.pods.exists[pod]:
+    pod = _find_or_none(cluster, name, that_exist=True)
+    if pod is None:
         if run.clock.now_ms < run.end_ms:
             run.clock.run(run.end_ms)
-        _say_when(cluster, _find(cluster, name), at_ms, known)
-    assert pod is not None
+        raise _absent(cluster, _find(cluster, name), at_ms, known)
     number, turns = tried.placed(pod), tried.of(pod)
     if not number and turns and turns[-1].at_ms == at_ms:
         number = len(turns)
@@ -114,15 +114,15 @@ def _at(again: Callable[[], Run], run: Run, name: str, at_ms: int, tried: _Tried
     return _unasked(run, pod, at_ms, tried)
 
 
-def _say_when(cluster: Cluster, pod: int, at_ms: int, known: int) -> None:
-    """SimError: the pod does not exist at this moment."""
+def _absent(cluster: Cluster, pod: int, at_ms: int, known: int) -> SimError:
+    """When the pod exists, as it does not at this moment."""
     pods, key = cluster.pods, cluster.pod_key(pod)
     moment, since = format_duration_ms(at_ms), format_duration_ms(int(pods.created_ms[pod]))
     if pod >= known:
-        raise SimError(f"{key} does not exist yet at {moment}; it is created at {since}")
+        return SimError(f"{key} does not exist yet at {moment}; it is created at {since}")
     ended_ms = max(int(pods.ended_ms[pod]), int(pods.deleting_ms[pod]))
     until = f" to {format_duration_ms(ended_ms)}" if ended_ms != NEVER else ""
-    raise SimError(f"{key} no longer exists at {moment}; it was there from {since}{until}")
+    return SimError(f"{key} no longer exists at {moment}; it was there from {since}{until}")
 
 
 def _attempt(again: Callable[[], Run], pod: int, number: int, tried: _Tried) -> Explanation:
@@ -188,15 +188,15 @@ def _find(cluster: Cluster, name: str) -> int:
     raise SimError(f"no pod {name!r} in this run. {hint}".rstrip())
 
 
-def _find_or_none(cluster: Cluster, name: str) -> int | None:
-    space, _, last = name.rpartition("/")
-    if space in ("Deployment", "ReplicaSet", "Job", "Pod"):
-        space = ""
+def _find_or_none(cluster: Cluster, name: str, *, that_exist: bool = False) -> int | None:
+    """The one pod that is meant, of all or of those that exist now; None without any."""
+    *before, last = name.split("/")
+    space = "/".join(part for part in before if part not in KINDS)
     exact: dict[str, int] = {}
     near: dict[str, int] = {}
     for pod in range(len(cluster.pods)):
         owner = cluster.owners[cluster.pods.owner[pod]]
-        if space and owner.namespace != space:
+        if (space and owner.namespace != space) or (that_exist and not cluster.pods.exists[pod]):
             continue
         own = cluster.pod_name(pod)
         workload = cluster.workloads[owner.workload].name

@@ -110,7 +110,8 @@ def _searched(explanation: Explanation) -> str:
     if looked.alone:
         return "It is nominated to this node, which takes it; no other node was asked."
     if looked.examined == looked.nodes:
-        return f"All {looked.nodes} nodes were looked at; {_takes(taking)}."
+        nodes = "The only node was" if looked.nodes == 1 else f"All {looked.nodes} nodes were"
+        return f"{nodes} looked at; {_takes(taking)}."
     if not looked.examined:
         return f"None of the {looked.nodes} nodes was looked at one by one."
     place = f"from place {looked.start} of the node order"

@@ -618,6 +618,24 @@ def test_a_pod_that_does_not_exist_at_the_moment_says_when_it_does(result, small
     assert "no longer exists at 10m; it was there from" in late.stderr
 
 
+def test_with_a_moment_only_the_pods_that_exist_then_are_meant(small):
+    small.with_name("pods.yaml").write_text(PODS.replace("replicas: 4", "replicas: 1"))
+    text = SCENARIO + "faults:\n  - {at: 1m, pool: general, down: 8m}\n"
+    small.write_text(text.replace("duration: 10m", "duration: 20m"))
+    assert "may be one of" in call(small, "--pod", "web").stderr
+    printed = call(small, "--pod", "shop/Deployment/web", "--at", "30s")
+    assert printed.exit_code == 0, printed.stderr
+
+
+def test_gated_pods_say_so(small):
+    gated = "metadata: {name: held}\nspec:\n  schedulingGates: [{name: example.com/quota}]\n"
+    one = "apiVersion: v1\nkind: Pod\n" + gated + '  containers: [{name: a, image: "a:1"}]\n'
+    small.with_name("pods.yaml").write_text(one)
+    printed = call(small, "--pod", "held")
+    assert "It is not tried while it is gated by example.com/quota" in printed.stdout
+    assert "not tried so far" in printed.stdout
+
+
 def test_words_of_a_message_are_unambiguous_for_the_only_pod_of_a_workload(small):
     small.with_name("pods.yaml").write_text(PODS.replace("replicas: 4", "replicas: 1"))
     printed = call(small, "--pod", "web")
