@@ -56,7 +56,7 @@ class Disruptions:
         desired = self._desired(budget, members)
         if desired is None:
             return 0
-        return max(0, sum(self._healthy(pod, budget) for pod in members) - desired)
+        return max(0, self._healthy(members, budget) - desired)
 
     def _desired(self, budget: PodDisruptionBudget, members: set[int]) -> int | None:
         """How many pods must stay healthy; None where nothing is allowed (getExpectedPodCount)."""
@@ -75,7 +75,8 @@ class Disruptions:
         """Sum of the replicas of the pods' controllers; None if one of them has no scale."""
         pods, owners = self._cluster.pods, self._cluster.owners
         scales = {}
-        for owner in {int(pods.owner[pod]) for pod in members}:
+        every = np.fromiter(members, np.int64, len(members))
+        for owner in np.unique(pods.owner[every]).tolist():
             if owners[owner].kind in UNMANAGED:
                 continue
             scale = self._scale_of(owners[owner])
@@ -95,20 +96,25 @@ class Disruptions:
             return ("Deployment", owner.namespace, deployment.name), deployment.replicas
         return ("ReplicaSet", owner.namespace, owner.name), replicaset.replicas
 
-    def _healthy(self, pod: int, budget: PodDisruptionBudget) -> bool:
+    def _healthy(self, members: set[int], budget: PodDisruptionBudget) -> int:
+        """How many of the pods are ready and stay (countHealthyPods)."""
         pods = self._cluster.pods
-        if not pods.ready[pod] or pods.deleting_ms[pod] != NEVER:
-            return False
+        every = np.fromiter(members, np.int64, len(members))
+        ready = every[pods.ready[every] & (pods.deleting_ms[every] == NEVER)]
         names = budget.disrupted_pods
-        return not names or self._cluster.pod_name(pod) not in names
+        if not names:
+            return len(ready)
+        return sum(self._cluster.pod_name(pod) not in names for pod in ready.tolist())
 
     # Which pods are whose
 
     def _get_to_know(self, budget: PodDisruptionBudget) -> _Known:
         """Its pods of now; from here on they are kept up to date."""
-        pods, template = self._cluster.pods, self._cluster.pod_template
-        existing = np.flatnonzero(pods.exists[: len(pods)]).tolist()
-        members = {pod for pod in existing if budget.picks(template(pod).pod)}
+        pods, templates = self._cluster.pods, self._cluster.templates
+        rows = len(pods)
+        picked = np.array([budget.picks(template.pod) for template in templates], np.bool_)
+        mine = pods.exists[:rows] & (picked[pods.template[:rows]] if rows else False)
+        members = set(np.flatnonzero(mine).tolist())
         known = self._known[budget.namespace, budget.name] = _Known(budget, members)
         self._picked_by.clear()
         return known

@@ -352,8 +352,9 @@ class _Search:
         self.nominations = _Nominations(
             self._cluster, pod, kept.priority, preemptor.priorities(), nominated
         )
-        self._fit = _fit(evaluation) if _only_sums_decide(evaluation, potential) else None
-        if self._fit is None:
+        self._fit = _fit(evaluation)
+        self._by_sums = self._fit is not None and _only_sums_decide(evaluation, potential)
+        if not self._by_sums:
             kept.forget_all()
             kept.lasts = False
         else:
@@ -366,7 +367,7 @@ class _Search:
         """Nodes, in the order found, those first where no budget is broken."""
         state, place, found = self._kept.state, 0, 0
         while place < len(nodes):
-            more = max(wanted - found, FEW, place if self._fit else 0)
+            more = max(wanted - found, FEW, place if self._by_sums else 0)
             for node in self._kept.unknown(nodes[place : place + more]):
                 self._kept.put(node, self._look(node))
             place += more
@@ -387,16 +388,19 @@ class _Search:
         if not lower:
             return NO_VICTIMS
         beside = self.nominations.beside(node)
-        if self._fit is not None:
-            template, fact = self._cluster.pods.template.item, self._preemptor.fact
-            facts = [fact(self._kept, template(pod)) for pod in beside]
-            room = SummedRoom(self._cluster, self._kept, node, lower, facts)
-            if why := room.why():
+        summed = self._summed_room(node, lower, beside) if self._fit else None
+        if self._fit and summed and self._by_sums:
+            if why := summed.why():
                 return self._fit.verdict(why, self._cluster).reasons
-            return self._victims(node, lower, room.keeps)
+            return self._victims(node, lower, summed.keeps)
         with self._evaluation.dry_run(node) as supposed:
-            dry = DryRoom(supposed, lower, beside)
+            dry = DryRoom(supposed, lower, beside, summed)
             return dry.refusal() or self._victims(node, lower, dry.keeps)
+
+    def _summed_room(self, node: int, lower: list[Lower], beside: list[int]) -> SummedRoom:
+        template, fact = self._cluster.pods.template.item, self._preemptor.fact
+        facts = [fact(self._kept, template(pod)) for pod in beside]
+        return SummedRoom(self._cluster, self._kept, node, lower, facts)
 
     def _victims(
         self, node: int, lower: list[Lower], keeps: Callable[[Lower], bool]
@@ -440,7 +444,7 @@ def _only_sums_decide(evaluation: Evaluation, potential: NodeIds) -> bool:
     return all(
         isinstance(row.plugin, NodeResourcesFit)
         or not (row.plugin.reads & Reads.PODS_ON_NODE or _refuses(row.whys, potential))
-        for row in evaluation._filters
+        for row in evaluation.filters
         if row.state is not SKIP
     )
 

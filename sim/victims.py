@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from array import array
 
     from sim.cluster import Cluster
-    from sim.evaluation import DryRun
+    from sim.dryrun import DryRun
     from sim.extend import NodeIds
 
 PRIORITY_SHIFT = 2**31  # MaxInt32 + 1, so that no priority lowers a sum
@@ -163,12 +163,28 @@ class SummedRoom:
         self._spare, self._pods = left, self._pods - 1
         return True
 
+    def give_up(self, pod: Lower) -> None:
+        """Take a pod off again that was put back."""
+        amounts = pod.fact.amounts
+        self._spare = [spare + amount for spare, amount in zip(self._spare, amounts, strict=True)]
+        self._pods += 1
+
 
 class DryRoom:
-    """A node without its less important pods, as all filters see it."""
+    """A node without its less important pods, as all filters see it.
 
-    def __init__(self, supposed: DryRun, lower: list[Lower], beside: Sequence[int]) -> None:
-        self._supposed, self._beside = supposed, beside
+    `summed`, if given, is the same node as NodeResourcesFit sees it: what its sums rule out needs
+    no dry run.
+    """
+
+    def __init__(
+        self,
+        supposed: DryRun,
+        lower: list[Lower],
+        beside: Sequence[int],
+        summed: SummedRoom | None,
+    ) -> None:
+        self._supposed, self._beside, self._summed = supposed, beside, summed
         for pod in lower:
             supposed.remove(pod.pod)
 
@@ -187,8 +203,12 @@ class DryRoom:
 
     def keeps(self, pod: Lower) -> bool:
         """Put the pod back if the node takes the new one beside it."""
+        if self._summed and not self._summed.keeps(pod):
+            return False
         self._supposed.add(pod.pod)
         if self.refusal() is None:
             return True
         self._supposed.remove(pod.pod)
+        if self._summed:
+            self._summed.give_up(pod)
         return False
