@@ -572,6 +572,13 @@ class Cluster:
         if pods.node[pod] == UNBOUND or pods.phase[pod] >= Phase.SUCCEEDED:
             self.remove_pod(pod)
 
+    def evict(self, pod: int, reason: Reason) -> None:
+        """Delete a pod for somebody else's sake; one that is being deleted gets the reason too, as
+        its DisruptionTarget condition would say."""
+        if self.pods.exists[pod] and self.pods.deleting_ms[pod] != NEVER:
+            self.pods.reason[pod] = reason
+        self.delete_pod(pod, reason)
+
     def end_pod(self, pod: int, phase: Phase, reason: Reason, arg: int = 0) -> None:
         """The pod is over (Succeeded or Failed): it gives its resources back, the object stays."""
         if self.pods.phase[pod] >= Phase.SUCCEEDED:

@@ -46,6 +46,10 @@ class Uniforms:
             self._block = self._stream.random(self.BLOCK).tolist()[::-1]
         return self._block.pop()
 
+    def give_back(self, draw: float) -> None:
+        """Have a draw that was not needed come again."""
+        self._block.append(draw)
+
     def below(self, bound: int) -> int:
         """An integer drawn uniformly from [0, `bound`)."""
         return int(self() * bound)

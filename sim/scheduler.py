@@ -78,6 +78,18 @@ class Unschedulable:
     diagnosis: Diagnosis | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What came of trying a shape, as long as neither the answers nor the nominations move."""
+
+    evaluation: Evaluation
+    changes: int
+    nominations: int
+    outcome: Unschedulable
+    helped: NoPreemption | None
+    message: str
+
+
 @dataclass(slots=True)
 class Decisions:
     """Scheduling attempts as columns, filled when the scenario asks for them."""
@@ -143,6 +155,8 @@ class Scheduler:
         self._flushes_due: set[int] = set()
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
         self._last_message: dict[int, str] = {}
+        self._failures: dict[tuple[str, int], _Failure] = {}
+        self._nominations = 0  # moves whenever a nomination does
         self._rank: tuple[NodeIds, Ints] | None = None
         allowed = allowed or Disruptions(cluster).allowed
         self._preemptors = {
@@ -229,27 +243,32 @@ class Scheduler:
         if len(self._evaluations) * len(self.cluster.nodes) > KEPT_ANSWERS:
             for key in list(self._evaluations)[: len(self._evaluations) // 2]:
                 del self._evaluations[key]
+                self._failures.pop(key, None)
 
     def nominate(self, pod: int, node: int) -> None:
         """Keep room on the node for the pod, against pods of its priority or lower."""
         before = self.nominated.get(pod, node)
         self.nominated[pod] = node
-        self._nominated_by_priority.clear()
+        self._nominations_moved()
         if before != node:
             self._events.renominated(pod, before)
 
     def withdraw(self, pod: int) -> None:
         """The pod is no longer nominated to a node."""
         before = self.nominated.pop(pod, None)
-        self._nominated_by_priority.clear()
         if before is not None:
+            self._nominations_moved()
             self._events.renominated(pod, before)
 
     def _settle(self, change: Change, pod: int) -> None:
         """A pod that is bound or gone needs no nomination, and nothing is said of it again."""
         self._last_message.pop(pod, None)
         if self.nominated.pop(pod, None) is not None:
-            self._nominated_by_priority.clear()
+            self._nominations_moved()
+
+    def _nominations_moved(self) -> None:
+        self._nominations += 1
+        self._nominated_by_priority.clear()
 
     # The best node
 
@@ -310,6 +329,9 @@ class Scheduler:
 
     def attempt(self, entry: Entry) -> Bind | Unschedulable:
         """Try one pod that was popped: bind it, or preempt and put it back."""
+        failure = self._failed_alike(entry)
+        if failure is not None:
+            return self._fail_again(entry, failure)
         outcome = self.schedule_one(entry)
         helped = None
         if isinstance(outcome, Unschedulable) and outcome.diagnosis is not None:
@@ -322,7 +344,7 @@ class Scheduler:
             self._reserve(entry, outcome.node)
             self._bind(outcome.pod, outcome.node)
         else:
-            self._fail(entry, outcome.diagnosis, helped)
+            self._fail(entry, outcome, helped)
         return outcome
 
     def _reserve(self, entry: Entry, node: int) -> None:
@@ -353,23 +375,52 @@ class Scheduler:
         self._wake_if_ready()
 
     def _fail(
-        self,
-        entry: Entry,
-        diagnosis: Diagnosis | None,
-        helped: Preemption | NoPreemption | None,
+        self, entry: Entry, outcome: Unschedulable, helped: Preemption | NoPreemption | None
     ) -> None:
-        now_ms = self.cluster.clock.now_ms
+        now_ms, diagnosis = self.cluster.clock.now_ms, outcome.diagnosis
         self._note(entry.pod, UNBOUND, 0, 0, INFEASIBLE)
         if diagnosis is None:
             self._say(entry.pod, "no nodes available to schedule pods")
             self.queue.error(entry, now_ms)
             return
-        self._say(entry.pod, self._message(diagnosis, helped))
+        message = self._message(diagnosis, helped)
+        self._say(entry.pod, message)
         self.queue.failed(entry, diagnosis.plugins, now_ms)
         if isinstance(helped, Preemption):
             self._preempt(entry, helped)
-        elif helped is not None and helped.clears_nomination:
+            return
+        self._remember(entry, outcome, helped, message)
+        if helped is not None and helped.clears_nomination:
             self.withdraw(entry.pod)
+
+    # Thousands of pods may wait that are all alike, and are all tried again after most events.
+
+    def _failed_alike(self, entry: Entry) -> _Failure | None:
+        """The failure of the last pod of its shape, if it would fail in the same way now."""
+        if entry.pod in self.nominated or self.on_attempt is not None:
+            return None
+        known = self._failures.get((entry.scheduler_name, entry.template.shape))
+        if known is None or known.nominations != self._nominations:
+            return None
+        known.evaluation.refresh()
+        return known if known.changes == known.evaluation.changes else None
+
+    def _remember(
+        self, entry: Entry, outcome: Unschedulable, helped: NoPreemption | None, message: str
+    ) -> None:
+        evaluation = outcome.answer.evaluation
+        if entry.pod not in self.nominated and evaluation.allowed is None:
+            self._failures[entry.scheduler_name, entry.template.shape] = _Failure(
+                evaluation, evaluation.changes, self._nominations, outcome, helped, message
+            )
+
+    def _fail_again(self, entry: Entry, failure: _Failure) -> Unschedulable:
+        assert failure.outcome.diagnosis is not None
+        self._note(entry.pod, UNBOUND, 0, 0, INFEASIBLE)
+        self._say(entry.pod, failure.message)
+        now_ms = self.cluster.clock.now_ms
+        self.queue.failed(entry, failure.outcome.diagnosis.plugins, now_ms)
+        return failure.outcome
 
     # Preemption
 
@@ -381,10 +432,21 @@ class Scheduler:
         codes = found.evaluation.codes()
         for node, (_, verdict) in found.refused.items():
             codes[node] = verdict.code
-        offset = self._below if self.tie_break == "random" else _zero
-        return preemptor.preempt(
-            entry.pod, found.evaluation, codes, self.nominated, self.order.ids(), offset, offset
+        drawn: list[float] = []
+
+        def below(bound: int) -> int:
+            if self.tie_break == "first":
+                return 0
+            drawn.append(self._draw())
+            return int(drawn[-1] * bound)
+
+        helped = preemptor.preempt(
+            entry.pod, found.evaluation, codes, self.nominated, self.order.ids(), below, below
         )
+        if isinstance(helped, NoPreemption):  # as if it had not been tried: it may not be next time
+            for draw in reversed(drawn):
+                self._draw.give_back(draw)
+        return helped
 
     def _preempt(self, entry: Entry, found: Preemption) -> None:
         """Evict the victims, and keep their room for the pod."""
@@ -392,10 +454,7 @@ class Scheduler:
             self.withdraw(other)
         self.nominate(entry.pod, found.node)
         for victim in found.victims:
-            self.cluster.delete_pod(victim, Reason.PREEMPTED)
-
-    def _below(self, bound: int) -> int:
-        return self._draw.below(bound) if bound > 1 else 0
+            self.cluster.evict(victim, Reason.PREEMPTED)
 
     # Flushes
 
@@ -467,10 +526,6 @@ def _plugins(profile: Profile) -> dict[str, object]:
 def _bucket(binding: Binding, cluster: Cluster) -> TokenBucket:
     assert binding.qps is not None
     return TokenBucket(binding.qps, binding.burst, cluster.clock.now_ms)
-
-
-def _zero(bound: int) -> int:
-    return 0
 
 
 def counted(reasons: Mapping[str, int]) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 from math import sqrt
+from random import Random
 
 import pytest
 
 from sim.catalog import default_profile
+from sim.clock import Lane
+from sim.cluster import Change
 from sim.evaluation import Profile
 from sim.labels import Selector
 from sim.plugins.node_resources_fit import NodeResourcesFit
@@ -24,6 +27,7 @@ from sim.tables import UNBOUND
 from sim.testing import ZONE, a_cluster, a_node, a_pod, put_node, put_pod
 
 FIVE_MINUTES_MS = 300_000
+HARD_ZONE = SpreadConstraint(ZONE, 1, "DoNotSchedule", Selector.of({"app": "web"}))
 
 
 def started(nodes, *, profile=None, seed=1, **options):
@@ -281,7 +285,7 @@ def test_the_client_binds_a_burst_and_then_so_many_a_second():
 
 
 def test_a_pod_deleted_while_it_is_being_bound_leaves_its_place():
-    cluster, scheduler = started([a_node(cpu_m=1000)], binding=Binding(latency_ms=40))
+    cluster, _ = started([a_node(cpu_m=1000)], binding=Binding(latency_ms=40))
     first = put_pod(cluster, a_pod(cpu_m=800))
     second = put_pod(cluster, a_pod(cpu_m=800))
     cluster.clock.run(20)
@@ -300,3 +304,45 @@ def test_a_pod_whose_node_goes_while_it_is_being_bound_is_tried_again():
     cluster.clock.run(200)
     assert cluster.pods.node[pod] == 1
     cluster.check()
+
+
+# Failing again
+
+SHAPES = (
+    a_pod(cpu_m=400),
+    a_pod(cpu_m=900),
+    a_pod(cpu_m=700, priority=5),
+    a_pod(cpu_m=600, priority=9, preemption_policy="Never"),
+    a_pod(cpu_m=300, labels={"app": "web"}, spread=(HARD_ZONE,)),
+)
+
+
+def story(seed, watched):
+    """Every pod's node and how often it was tried, after pods, nodes and taints came and went."""
+    draw = Random(seed)
+    cluster, scheduler = started([a_node(cpu_m=1000, zone=z) for z in "aab"], seed=seed)
+    if watched:  # every attempt is then made in full
+        scheduler.on_attempt = lambda attempt: None
+    cluster.watch(
+        lambda _, pod: cluster.clock.after(500, Lane.KUBELET, cluster.remove_pod, pod),
+        [Change.POD_DELETING],
+    )
+    for at_ms in range(0, 40_000, 700):
+        cluster.clock.run(at_ms + 1)
+        bound = [pod for pods in cluster.nodes.pods for pod in pods]
+        kind = draw.choice(["pod", "pod", "pod", "gone", "taint", "node"])
+        if kind == "pod":
+            put_pod(cluster, draw.choice(SHAPES))
+        elif kind == "gone" and bound:
+            cluster.remove_pod(draw.choice(bound))
+        elif kind == "taint":
+            cluster.set_taints(0, draw.choice([(), (Taint("x", "PreferNoSchedule"),)]))
+        elif kind == "node" and len(cluster.nodes) < 6:
+            put_node(cluster, a_node(cpu_m=1000, zone=draw.choice("abc")))
+    attempts = {pod: entry.attempts for pod, entry in scheduler.queue.entries.items()}
+    return cluster.pods.node[: len(cluster.pods)].tolist(), attempts, messages(cluster)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_failures_and_choices_that_are_kept_change_nothing(seed):
+    assert story(seed, watched=False) == story(seed, watched=True)
