@@ -346,3 +346,13 @@ def story(seed, watched):
 @pytest.mark.parametrize("seed", range(12))
 def test_failures_and_choices_that_are_kept_change_nothing(seed):
     assert story(seed, watched=False) == story(seed, watched=True)
+
+
+def test_room_kept_for_another_is_free_again_when_the_nomination_goes():
+    cluster, scheduler = started([a_node(cpu_m=1000)])
+    keeper = put_pod(cluster, a_pod(cpu_m=800, priority=9, scheduling_gates=("wait",)))
+    scheduler.nominate(keeper, 0)
+    assert placed(cluster, a_pod(cpu_m=700)) == [UNBOUND]
+    scheduler.withdraw(keeper)
+    cluster.clock.run(10)
+    assert cluster.pods.node[1] == 0
