@@ -313,8 +313,8 @@ class _Reading:
             for plugin in point.enabled:
                 if plugin in PLUGINS and plugin not in modelled:
                     self.not_modelled.append(f"{where}: plugin {plugin}")
-        for item in entry.get("pluginConfig").raw or ():
-            given = str(item.get("name")) if isinstance(item, dict) else ""
+        for item in _listed(entry.get("pluginConfig")):
+            given = str(item.get("name").raw)
             if given in PLUGINS and (given not in modelled or given == "VolumeBinding"):
                 self.not_modelled.append(f"{where}: arguments of {given}")
 

@@ -228,11 +228,20 @@ class Images:
         self.size_b: dict[str, int] = {}
         self.nodes: dict[str, dict[int, None]] = {}  # image -> nodes that have it
         self._of: dict[int, tuple[tuple[str, int], ...]] = {}  # a node's images and their sizes
+        self._having: dict[str, Ints] = {}  # `nodes` as arrays, as far as they were asked for
         self._sets: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}
 
     def of(self, node: int) -> dict[str, int]:
         """Image -> size in bytes, as the node states it."""
         return dict(self._of.get(node, ()))
+
+    def having(self, name: str) -> Ints | None:
+        """Ids of the nodes that have the image; None when no node has it."""
+        if name not in self.nodes:
+            return None
+        if name not in self._having:
+            self._having[name] = np.array(list(self.nodes[name]), np.int64)
+        return self._having[name]
 
     # Called by Cluster only.
 
@@ -247,9 +256,11 @@ class Images:
         for name, size_b in known:
             self.size_b.setdefault(name, size_b)
             self.nodes.setdefault(name, {})[node] = None
+            self._having.pop(name, None)
 
     def _take(self, name: str, node: int) -> None:
         del self.nodes[name][node]
+        self._having.pop(name, None)
         if not self.nodes[name]:
             del self.nodes[name], self.size_b[name]
 

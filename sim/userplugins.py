@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import Position, Problem, SimError, did_you_mean
-from sim.extend import MAX_SCORE, Code, NodeIds, Normalizes, Reads, Scores, Verdict, Whys
+from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Verdict, Whys
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
@@ -232,12 +232,11 @@ class Adapter:
     def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Scores:
         """The user's answer, from 0 to 100 unless the class normalises."""
         answer = self._answers("score", pod, cluster, nodes, state)
-        scores: Scores = self._whole("score", answer, pod, cluster).astype(np.int64)
-        if not isinstance(self, Normalizes) and len(scores):
-            least, most = int(scores.min()), int(scores.max())
-            if least < 0 or most > MAX_SCORE:
-                got = least if least < 0 else most
-                raise self._error("score", f"gave {got}, outside 0 to {MAX_SCORE}", pod, cluster)
+        scores: Scores = self._whole("score", answer, pod, cluster).astype(np.int64, order="C")
+        outside = scores.view(np.uint64) > MAX_SCORE  # a negative number is a large one there
+        if outside.any() and "normalize" not in self.__dict__:
+            got = f"gave {int(scores[outside][0])}, outside 0 to {MAX_SCORE}"
+            raise self._error("score", got, pod, cluster)
         return scores
 
     def _answers(
@@ -253,7 +252,7 @@ class Adapter:
     def _whole(
         self, method: str, answer: NDArray[Any], pod: Template, cluster: Cluster
     ) -> NDArray[Any]:
-        if len(answer) and not np.issubdtype(answer.dtype, np.integer):
+        if answer.dtype.kind not in "iu" and len(answer):
             got = f"gave {answer.dtype}; expected whole numbers (.astype(np.int64))"
             raise self._error(method, got, pod, cluster)
         return answer

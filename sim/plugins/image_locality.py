@@ -31,25 +31,29 @@ class ImageLocality:
         """Whether any node has one of the pod's images; without, every node scores 0."""
         return any(image in cluster.nodes.images.nodes for image in images_of(pod))
 
-    def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Scores:
+    def prescore(self, pod: Template, cluster: Cluster, nodes: NodeIds) -> Scores | None:
         """Per node of the cluster: the bytes of its images, each times the share of nodes with it.
 
-        An image that is nearly everywhere counts nearly in full, a rare one little, so that pods
-        do not all go to the one node that has it.
+        None when no node has any of them. An image that is nearly everywhere counts nearly in
+        full, a rare one little, so that pods do not all go to the one node that has it.
         """
-        table = cluster.nodes
-        count = len(table.ids())
-        found_b = np.zeros(len(table), np.int64)
+        if not self.concerns(pod, cluster):
+            return None
+        images, count = cluster.nodes.images, len(cluster.nodes.ids())
+        found_b = np.zeros(len(cluster.nodes), np.int64)
         for image in images_of(pod):
-            having = table.images.nodes.get(image)
-            if having:
-                share = len(having) / count
-                found_b[list(having)] += int(table.images.size_b[image] * share)
+            having = images.having(image)
+            if having is not None:
+                found_b[having] += int(images.size_b[image] * (len(having) / count))
         return found_b
 
-    def score(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Scores) -> Scores:
+    def score(
+        self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Scores | None
+    ) -> Scores:
         """0 at 23 MiB or less, 100 at 1000 MiB per container or more, linear between."""
-        most_b = MOST_PER_CONTAINER_B * max(len(images_of(pod)), 1)
+        if state is None:
+            return np.zeros(len(nodes), np.int64)
+        most_b = MOST_PER_CONTAINER_B * len(images_of(pod))
         counted_b = np.clip(state[nodes], LEAST_B, most_b)
         scores: Scores = MAX_SCORE * (counted_b - LEAST_B) // (most_b - LEAST_B)
         return scores

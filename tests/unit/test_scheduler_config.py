@@ -6,11 +6,15 @@ pkg/scheduler/framework/runtime/framework.go NewFramework (v1.34.1).
 
 from __future__ import annotations
 
+import copy
 from textwrap import dedent
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
+from sim.evaluation import Profile
 from sim.manifests.value import Source, Value
 from sim.profiles import DEFAULTS, MOST_WEIGHT, PLUGINS, POINTS, configuration
 from sim.yamls import parse_documents
@@ -365,3 +369,129 @@ def test_the_table_of_plugins_is_upstreams():
         "ImageLocality": 1,
     }
     assert {point for _, points in PLUGINS.values() for point in points.split()} < set(POINTS)
+
+
+# Any input ends in a configuration or in its problems
+
+FULL = {
+    "apiVersion": "kubescheduler.config.k8s.io/v1",
+    "kind": "KubeSchedulerConfiguration",
+    "parallelism": 16,
+    "leaderElection": {"leaderElect": False},
+    "clientConnection": {"qps": 50, "burst": 100},
+    "percentageOfNodesToScore": 50,
+    "podInitialBackoffSeconds": 1,
+    "podMaxBackoffSeconds": 10,
+    "profiles": [
+        {
+            "schedulerName": "a",
+            "percentageOfNodesToScore": 10,
+            "plugins": {
+                "multiPoint": {"enabled": [{"name": "NodeAffinity", "weight": 3}]},
+                "score": {"disabled": [{"name": "*"}], "enabled": [{"name": "ImageLocality"}]},
+            },
+            "pluginConfig": [
+                {
+                    "name": "NodeResourcesFit",
+                    "args": {
+                        "ignoredResources": ["a.io/b"],
+                        "ignoredResourceGroups": ["c.io"],
+                        **shape((0, 0), (100, 10)),
+                    },
+                },
+                {
+                    "name": "PodTopologySpread",
+                    "args": {
+                        "defaultingType": "List",
+                        "defaultConstraints": [
+                            {
+                                "maxSkew": 1,
+                                "topologyKey": "zone",
+                                "whenUnsatisfiable": "ScheduleAnyway",
+                            }
+                        ],
+                    },
+                },
+                {
+                    "name": "NodeAffinity",
+                    "args": {
+                        "addedAffinity": {
+                            "requiredDuringSchedulingIgnoredDuringExecution": {
+                                "nodeSelectorTerms": [
+                                    {"matchExpressions": [{"key": "a", "operator": "Exists"}]}
+                                ]
+                            }
+                        }
+                    },
+                },
+                {"name": "InterPodAffinity", "args": {"hardPodAffinityWeight": 5}},
+                {"name": "DefaultPreemption", "args": {"minCandidateNodesAbsolute": 5}},
+                {"name": "NodeResourcesBalancedAllocation", "args": {"resources": []}},
+            ],
+        },
+        {"schedulerName": "b"},
+    ],
+    "extenders": [],
+}
+
+
+def places(value, path=()):
+    """Every path of a nested value."""
+    yield path
+    pairs = value.items() if isinstance(value, dict) else ()
+    pairs = enumerate(value) if isinstance(value, list) else pairs
+    for key, below in pairs:
+        yield from places(below, (*path, key))
+
+
+def put(data, path, value):
+    """Put the value there, if what stands above is still there."""
+    try:
+        for step in path[:-1]:
+            data = data[step]
+        data[path[-1]] = value
+    except (LookupError, TypeError):
+        pass
+
+
+STRANGE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from(["", "*", "NodeName", "NodeResourcesFit", "a", "a/b", "\0", "9" * 400]),
+    st.lists(st.sampled_from([1, "a", None, {}, {"name": "NodeName"}, []]), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["name", "enabled", "args", "type", "x"]),
+        st.sampled_from([1, "NodeName", None, {}, [], [{"name": "NodeAffinity"}]]),
+        max_size=2,
+    ),
+)
+
+
+def test_the_whole_of_it_is_valid():
+    assert list(configuration(FULL).profiles) == ["a", "b"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([p for p in places(FULL) if p]), STRANGE), min_size=1, max_size=3
+    )
+)
+def test_any_mutation_ends_in_a_configuration_or_in_its_problems(mutations):
+    data = copy.deepcopy(FULL)
+    for path, value in mutations:
+        put(data, path, value)
+    found = outcome(data)
+    assert found
+    for profile in found if isinstance(found[0], Profile) else ():
+        assert all(weight > 0 for _, weight in profile.scores)
+
+
+def outcome(data):
+    """The profiles, or the problems."""
+    try:
+        return list(configuration(data).profiles.values())
+    except ScenarioError as error:
+        return error.problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from textwrap import dedent
@@ -19,6 +20,7 @@ from sim.extend import Code, Normalizes, Reads, Verdict
 from sim.profiles import configuration
 from sim.testing import a_cluster, a_node, a_pod, bound, check_filter, check_score
 from sim.userplugins import Adapter, PluginError, UserPlugin, adapted, load_plugin
+from tests.inline import a_bare_pod
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GPU = "nvidia.com/gpu"
@@ -222,7 +224,7 @@ def test_it_normalises_only_when_its_class_does():
     ("body", "message"),
     [
         ("return 1 // 0", r"mine\.py:3: plugin Mine: score for pod default/pod-0 raised ZeroDiv"),
-        ("return nodes + 101", r"mine\.py: plugin Mine: score .* gave 102, outside 0 to 100"),
+        ("return nodes + 101", r"mine\.py: plugin Mine: score .* gave 101, outside 0 to 100"),
         ("return nodes - 1", r"gave -1, outside 0 to 100"),
         ("return nodes * 0.5", r"gave float64; expected whole numbers"),
         ("return nodes[:1]", r"gave an array of shape \(1,\) for 2 nodes"),
@@ -261,6 +263,27 @@ def test_a_plugin_goes_to_another_process_by_its_file(folder):
     assert copied == plugin
     assert copied.user.most == 5
     assert copied != load_plugin("mine.py:FewestPods", folder).plugin
+
+
+def test_preemption_asks_it_too(folder):
+    """One pod a node, by the plugin alone: the important pod takes a node from one of two."""
+    low = [a_bare_pod(f"low-{i}", cpu="100m") for i in range(2)]
+    high = a_bare_pod("high", cpu="100m")
+    high["spec"]["priority"] = 1000
+    Path("pods.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": low}))
+    Path("high.json").write_text(json.dumps(high))
+    plugin = {"plugin": "mine.py:FewestPods", "args": {"most": 1}}
+    data = scenario(plugins=[plugin]) | {
+        "nodes": [{"pool": "p", "count": 2, "capacity": {"cpu": 4, "memory": "16Gi"}}],
+        "manifests": ["pods.json"],
+        "arrivals": [
+            {"name": "high", "every": "1m", "count": 1, "runtime": "1h", "template": "high.json"}
+        ],
+    }
+    pods = sim.run(sim.Scenario.from_dict(data, folder, allow_plugins=True)).pods
+    high = pods.workload == "Stream/high"
+    assert pods[high].phase.tolist() == ["Running"]
+    assert pods[~high].deleted_s.notna().sum() == 1
 
 
 # Where it runs
