@@ -109,17 +109,19 @@ class InterPodAffinity:
 
     def shortfall(self, pod: Template, cluster: Cluster, node: int, state: Any) -> Shortfall:
         """The terms that are in the way, with pods that they mean."""
-        near, asked, parts = state.near, np.array([node]), []
-        for tally in near.towards[Side.ANTI_REQUIRED]:
-            if state.at(tally, asked)[0] > 0:
-                where, who = _under(tally.terms[0], cluster, node), _some(tally, cluster, node)
-                parts.append(f"{where} has {who}, with anti-affinity to such pods")
+        near, asked, parts, told = state.near, np.array([node]), [], set()
         for term, tally in zip(near.terms.anti_required, near.anti_required, strict=True):
             if state.at(tally, asked)[0] > 0:
                 where, who = _under(term, cluster, node), _some(tally, cluster, node)
+                told.add((where, who))
                 parts.append(
                     f"{where} has {who}, which its anti-affinity to {term.selector} avoids"
                 )
+        for tally in near.towards[Side.ANTI_REQUIRED]:
+            if state.at(tally, asked)[0] > 0:
+                where, who = _under(tally.terms[0], cluster, node), _some(tally, cluster, node)
+                if (where, who) not in told:  # the same pods keep each other away
+                    parts.append(f"{where} has {who}, with anti-affinity to such pods")
         if near.required and not _near_required(state, asked)[0]:
             for term, tally in zip(near.terms.required, near.required, strict=True):
                 if term.key not in cluster.nodes.labels[node]:
