@@ -352,11 +352,7 @@ def _variants(
 
 def _configured(path: Path, config: str, changes: tuple[str, ...], allow_plugins: bool) -> Scenario:
     """The scenario under another scheduler configuration."""
-    from dataclasses import replace
-
-    if config == "default":
-        return replace(_load(path, changes, allow_plugins), configuration=None)
-    file = json.dumps(str(Path(config).resolve()))
+    file = "null" if config == "default" else json.dumps(str(Path(config).resolve()))
     return _load(path, (*changes, f"scheduler.config={file}"), allow_plugins)
 
 

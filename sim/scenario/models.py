@@ -157,6 +157,8 @@ else:
 
 
 def _config(value: object) -> object:
+    if value is None:  # --set scheduler.config=null: kube-scheduler's own
+        return None
     if not value or not isinstance(value, str | dict):
         raise expected("the path of a KubeSchedulerConfiguration, or one written here")
     return value

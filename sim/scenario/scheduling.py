@@ -68,7 +68,9 @@ def _value(config: object, base: FilePath, locate: Locate) -> Value:
     if not _is_file(base / config):
         near = [path.name for path in base.glob("*.yaml")]
         hint = did_you_mean(config, near)
-        problem = Problem(locate(CONFIG), f"no file {str(base / config)!r}.", dotted(CONFIG), hint)
+        problem = Problem(
+            locate(CONFIG), f"there is no such file, {str(base / config)!r}.", dotted(CONFIG), hint
+        )
         raise ScenarioError([problem])
     documents, problems = read_documents(base / config, dialect="manifest")
     if problems:

@@ -961,6 +961,12 @@ def test_nothing_said_of_the_scheduler_is_its_own_configuration(shop):
     assert load("a.yaml").configuration is None
 
 
+def test_null_goes_back_to_the_schedulers_own_configuration(shop):
+    Path("batch.yaml").write_text(BATCH)
+    Path("a.yaml").write_text(HEADER + RUN + "scheduler: {config: batch.yaml}\n")
+    assert load("a.yaml", overrides={"scheduler.config": "null"}).configuration is None
+
+
 def test_the_scheduler_is_configured_by_a_file_or_in_place(shop):
     Path("batch.yaml").write_text(BATCH)
     by_file = loaded(HEADER + RUN + "scheduler: {config: batch.yaml}\n").configuration
@@ -973,7 +979,7 @@ def test_the_scheduler_is_configured_by_a_file_or_in_place(shop):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "a.yaml:5:21: scheduler.config: no file 'no.yaml'."),
+        (None, "a.yaml:5:21: scheduler.config: there is no such file, 'no.yaml'."),
         ("[]", "no.yaml: got []; expected one KubeSchedulerConfiguration."),
         (BATCH + "---\n" + BATCH, "got 2 documents; expected one KubeSchedulerConfiguration."),
         ("kind: X\n", "no.yaml:1:7: kind: got 'X'; expected 'KubeSchedulerConfiguration'"),
