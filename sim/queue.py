@@ -25,8 +25,7 @@ INITIAL_BACKOFF_S = 1  # podInitialBackoffSeconds
 MAX_BACKOFF_S = 10  # podMaxBackoffSeconds
 MOST_DOUBLINGS = 62  # then even 1 s is longer than the longest back-off that can be asked for
 NO_BACKOFF_S = -1  # "until" of a pod that never failed
-FLUSH_INTERVAL_MS = 30_000  # how often unschedulable pods are looked through
-MAX_UNSCHEDULABLE_MS = 5 * 60_000  # and how long one may lie there
+MAX_UNSCHEDULABLE_MS = 5 * 60_000  # how long a pod may wait for an event
 NONE: frozenset[str] = frozenset()
 NOBODY = -1
 
