@@ -61,14 +61,8 @@ class EventSource:
         self._unnominated(self._cluster.pod_facts(pod, before))
 
     def unassumed(self, pod: int, node: int) -> None:
-        """A pod that was to be bound to the node is not: to all others it has left it."""
-        if self._queue.wants(Kind.POD, Action.DELETE):
-            facts = replace(self._cluster.pod_facts(pod), node=node)
-            self._move(Event(Kind.POD, Action.DELETE, facts, None))
-
-    def forgotten(self, pod: int, node: int) -> None:
-        """The call that was to bind the pod to the node has failed: its place there is free
-        (handleBindingCycleError)."""
+        """A pod that was to be bound to the node is not: to all others it has left it
+        (schedule_one.go handleBindingCycleError)."""
         if self._queue.wants(Kind.POD, Action.DELETE):
             facts = replace(self._cluster.pod_facts(pod), node=node)
             self._move(Event(Kind.POD, Action.DELETE, facts, None))

@@ -371,7 +371,7 @@ class Scheduler:
         if cluster.is_assumed(pod):
             cluster.forget(pod)
             self.queue.add(pod, cluster.pod_template(pod), cluster.clock.now_ms)
-        self._events.forgotten(pod, node)
+        self._events.unassumed(pod, node)
         self._wake_if_ready()
 
     def _fail(

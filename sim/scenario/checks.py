@@ -93,11 +93,6 @@ def _of_pods(
     pools: tuple[Pool, ...], manifests: Manifests, arriving: Sequence[Manifests]
 ) -> Iterator[str]:
     everything = (manifests, *arriving)
-    specs = [template.spec for made in everything for _, template in _templates(made)]
-    lowest = min((spec.priority for spec in specs), default=0)
-    preempts = "PreemptLowerPriority"
-    if any(s.priority > lowest and s.preemption_policy == preempts for s in specs):
-        yield "preemption: pods of higher priority wait for room"
     if not pools and not manifests.nodes:
         for _, node in _node_names(everything):
             yield f"nodeName {node!r}: there is no node at all; its pods stay pending"

@@ -807,34 +807,7 @@ def test_another_release_runs_with_the_rules_of_the_one_that_is_modelled():
 
 BARE_POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec: {%s%s}\n"
 CONTAINERS = "containers: [{name: main, image: web}]"
-PREEMPTION = "preemption: pods of higher priority wait for room"
 
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ("", "", ()),
-        ("", "priority: 10, ", (PREEMPTION,)),
-        ("", "priority: -10, ", (PREEMPTION,)),
-        ("priority: 5, ", "priority: 10, ", (PREEMPTION,)),
-        ("priority: 5, ", "priority: 5, ", ()),
-        ("", "priority: 10, preemptionPolicy: Never, ", ()),
-        ("", "priorityClassName: system-node-critical, ", (PREEMPTION,)),
-    ],
-    ids=["none", "one", "one below", "two", "equal ones", "one that does not preempt", "a class"],
-)
-def test_priorities_that_would_preempt_are_named(shop, first, second, expected):
-    pods = BARE_POD % ("a", first, CONTAINERS) + "---\n" + BARE_POD % ("b", second, CONTAINERS)
-    Path("pods.yaml").write_text(pods)
-    assert loaded(HEADER + RUN + "manifests: [pods.yaml]\n").unmodelled == expected
-
-
-def test_the_priority_of_what_arrives_counts_too(shop):
-    Path("job.yaml").write_text(JOB.replace("{restart", "{priority: 7, restart"))
-    stream = "arrivals:\n- {name: x, every: 1m, template: job.yaml, runtime: 1m}\n"
-    assert loaded(HEADER + RUN + stream).unmodelled == ()  # alone there is nothing below it
-    text = HEADER + RUN + "manifests: [shop.yaml]\n" + stream
-    assert loaded(text).unmodelled == (PREEMPTION,)
 
 
 def test_a_pod_on_a_node_that_does_not_exist_is_a_problem(shop):
