@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.clock import Clock
-from sim.cluster import Cluster
+from sim.cluster import Cluster, Template
 from sim.extend import (
     MAX_SCORE,
     SKIP,
     Code,
+    Explains,
     NodeIds,
     Normalizes,
     OnlyNodes,
@@ -177,7 +178,18 @@ def check_filter(plugin: Any, pod: PodTemplate, cluster: Cluster) -> None:
         for why in {int(why) for why in ask(nodes)} - {0}:
             verdict = plugin.verdict(why, cluster)
             _check_verdict(plugin.name, verdict.code, verdict.reasons)
+        if isinstance(plugin, Explains):
+            _check_shortfalls(plugin, template, cluster, nodes[ask(nodes) != 0], state)
     assert _state_of(cluster) == before, f"{plugin.name} changed the cluster"
+
+
+def _check_shortfalls(
+    plugin: Explains, pod: Template, cluster: Cluster, refusing: NodeIds, state: Any
+) -> None:
+    for node in refusing.tolist():
+        found = plugin.shortfall(pod, cluster, node, state)
+        assert found.text, f"{plugin} refuses node {node} and does not say why"
+        assert found.share > 0, f"{plugin} refuses node {node} for lack of nothing"
 
 
 def check_score(plugin: Any, pod: PodTemplate, cluster: Cluster) -> None:

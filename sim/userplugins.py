@@ -43,8 +43,9 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "assume": ("state, pod, cluster, other, node, sign",),
     "admits": ("pod",),
     "reserve": ("pod, node, cluster",),
+    "shortfall": ("pod, cluster, node, state",),
 }
-OPTIONAL = ("normalize", "concerns", "stamp", "assume", "admits", "reserve")
+OPTIONAL = ("normalize", "concerns", "stamp", "assume", "admits", "reserve", "shortfall")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sim.cli import main
 from sim.errors import SimError
 from sim.evaluation import Evaluation, Profile
 from sim.explain import explain_now
-from sim.extend import Explains
+from sim.extend import Explains, Shortfall
 from sim.labels import Requirement, Selector
 from sim.plugins.inter_pod_affinity import InterPodAffinity
 from sim.plugins.node_affinity import NodeAffinity
@@ -44,6 +44,7 @@ from sim.rng import Streams, Uniforms
 from sim.scheduler import Scheduler
 from sim.storage import CSINode
 from sim.testing import GIB, HOSTNAME, ZONE, a_cluster, a_node, a_pod, bound, put_pod
+from sim.userplugins import adapted
 from tests.unit.volumes import (
     DRIVER,
     LATE,
@@ -447,6 +448,18 @@ def test_a_plugin_that_does_not_explain_itself_is_quoted():
 
     found = explained([a_node()], [], a_pod(), filters=(Never(),))
     assert found.closest.change == "node(s) were unschedulable"
+
+
+def test_a_plugin_of_the_user_explains_itself():
+    class Picky:
+        def filter(self, pod, cluster, nodes):
+            return nodes < 0
+
+        def shortfall(self, pod, cluster, node, state):
+            return Shortfall(f"is node {node}, and none will do")
+
+    found = explained([a_node()], [], a_pod(), filters=(adapted(Picky()),))
+    assert found.closest.change == "is node 0, and none will do"
 
 
 def test_the_first_refusal_is_the_one_that_the_scheduler_counts():
