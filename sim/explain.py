@@ -17,7 +17,7 @@ from sim.extend import SKIP, Code, Explains, OnlyNodes, Rejection, Shortfall
 from sim.plugins.volume_binding import bindings
 from sim.preemption import RANKING, Candidate, NoPreemption, Preemption
 from sim.queue import Place
-from sim.scheduler import DRA_SAYS, Attempt, Bind, Scheduler, counted
+from sim.scheduler import NO_NODES_AVAILABLE, Attempt, Bind, Scheduler, refusal_message
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
@@ -254,12 +254,7 @@ def _explanation(
 
 def _message(answer: Answer, nodes: int, helped: Preemption | NoPreemption | None) -> str:
     """The text of the event FailedScheduling."""
-    if not nodes:
-        return "no nodes available to schedule pods"
-    message = f"0/{nodes} nodes are available: {counted(answer.diagnosis().reasons)}."
-    if isinstance(helped, NoPreemption):
-        message += f" {DRA_SAYS}, preemption: {helped.why}"
-    return message
+    return refusal_message(nodes, answer.diagnosis(), helped) if nodes else NO_NODES_AVAILABLE
 
 
 # Nodes

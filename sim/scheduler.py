@@ -35,6 +35,7 @@ TieBreak = Literal["random", "first"]
 BACKOFF_FLUSH_MS = 1_000  # backend/queue: backoffQ at each whole second
 UNSCHEDULABLE_FLUSH_MS = 30_000  # and the unschedulable pods every 30 s
 KEPT_ANSWERS = 5_000_000  # nodes times shapes; some 100 bytes each
+NO_NODES_AVAILABLE = "no nodes available to schedule pods"
 DRA_SAYS = "no new claims to deallocate"  # dynamicresources PostFilter, for a pod without claims
 
 
@@ -380,10 +381,10 @@ class Scheduler:
         now_ms, diagnosis = self.cluster.clock.now_ms, outcome.diagnosis
         self._note(entry.pod, UNBOUND, 0, 0, INFEASIBLE)
         if diagnosis is None:
-            self._say(entry.pod, "no nodes available to schedule pods")
+            self._say(entry.pod, NO_NODES_AVAILABLE)
             self.queue.error(entry, now_ms)
             return
-        message = self._message(diagnosis, helped)
+        message = refusal_message(len(self.order.ids()), diagnosis, helped)
         self._say(entry.pod, message)
         self.queue.failed(entry, diagnosis.plugins, now_ms)
         if isinstance(helped, Preemption):
@@ -489,14 +490,6 @@ class Scheduler:
 
     # Words
 
-    def _message(self, diagnosis: Diagnosis, helped: Preemption | NoPreemption | None) -> str:
-        """kube-scheduler's words: reasons counted over nodes, sorted as text."""
-        nodes = len(self.order.ids())
-        message = f"0/{nodes} nodes are available: {counted(diagnosis.reasons)}."
-        if isinstance(helped, NoPreemption):
-            message += f" {DRA_SAYS}, preemption: {helped.why}"
-        return message
-
     def _say(self, pod: int, message: str) -> None:
         """Record the event of a failed attempt, unless it says what the last one said."""
         if self._last_message.get(pod) != message:
@@ -526,6 +519,17 @@ def _plugins(profile: Profile) -> dict[str, object]:
 def _bucket(binding: Binding, cluster: Cluster) -> TokenBucket:
     assert binding.qps is not None
     return TokenBucket(binding.qps, binding.burst, cluster.clock.now_ms)
+
+
+def refusal_message(
+    nodes: int, diagnosis: Diagnosis, helped: Preemption | NoPreemption | None
+) -> str:
+    """kube-scheduler's words when none of `nodes` takes a pod (types.go FitError): the reasons
+    counted over nodes, and why preemption does not help."""
+    message = f"0/{nodes} nodes are available: {counted(diagnosis.reasons)}."
+    if isinstance(helped, NoPreemption):
+        message += f" {DRA_SAYS}, preemption: {helped.why}"
+    return message
 
 
 def counted(reasons: Mapping[str, int]) -> str:

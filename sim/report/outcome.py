@@ -227,7 +227,7 @@ def _why_waiting(result: Result, slow: pd.DataFrame) -> Grid:
 def _last_refusals(events: pd.DataFrame) -> dict[str, str]:
     refused = events[events["reason"] == "FailedScheduling"]
     return {
-        pod: message.partition(" preemption:")[0]  # the rest is about victims
+        pod: message.partition(" no new claims to deallocate,")[0]  # the rest is about victims
         for pod, message in zip(refused["object"], refused["message"], strict=True)
     }
 
