@@ -125,8 +125,8 @@ def a_zone_failure():
             600.0,
             "FailedScheduling",
             "Pod/shop/batch-1",
-            "0/9 nodes are available: 9 Insufficient cpu. no new claims to deallocate, preemption: 0/9 nodes are available:"
-            " 9 No preemption victims found for incoming pod.",
+            "0/9 nodes are available: 9 Insufficient cpu. no new claims to deallocate,"
+            " preemption: 0/9 nodes are available: 9 No preemption victims found for incoming pod.",
             "Warning",
         )
     )
