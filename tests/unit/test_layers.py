@@ -10,10 +10,10 @@ import pytest
 
 LAYERS = [
     "errors units rng labels scalars schema",
-    "podspec yamls",
+    "podspec yamls evictionrank",
     "events",
-    "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded evictionrank",
-    "podstate resize termination",
+    "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded",
+    "podstate resize termination eviction",
     "podsync recorder podcounts podaffinity manifests",
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
