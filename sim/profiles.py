@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KIND = "KubeSchedulerConfiguration"
 DEFAULT_SCHEDULER = "default-scheduler"
+OUT_OF_TREE = "Known are kube-scheduler's own plugins and those in `scheduler.plugins`."
 MOST_WEIGHT = (2**31 - 1) // 100  # of all plugins together: totals of nodes are 32 bits wide
 
 # plugin -> (weight in multiPoint, its extension points), in the order of default_plugins.go
@@ -146,8 +147,10 @@ class _Reading:
         initial, most = value.get("podInitialBackoffSeconds"), value.get("podMaxBackoffSeconds")
         initial_s = initial.integer(1, least=1, most=INT64_MAX)
         max_s = most.integer(10, least=1, most=INT64_MAX)
-        if max_s < initial_s:
-            (most or initial).wrong(f"a first backoff ({initial_s} s) up to the longest ({max_s})")
+        if max_s < initial_s and most:
+            most.wrong(f"at least podInitialBackoffSeconds, {initial_s}")
+        elif max_s < initial_s:
+            initial.wrong(f"at most podMaxBackoffSeconds, {max_s} by default")
         client = value.get("clientConnection")
         qps, burst = _client(client)
         if client.get("qps") or client.get("burst"):
@@ -225,7 +228,7 @@ class _Reading:
         for item in value.get("enabled").items():
             only(item, ("name", "weight"))
             name = self._plugin(item.get("name"), self.known)
-            if name in found.enabled:
+            if name and name in found.enabled:
                 item.get("name").wrong("each plugin once")
             elif name in self.known and point != "multiPoint" and point not in self._does(name):
                 does = ", ".join(self._does(name))
@@ -239,7 +242,7 @@ class _Reading:
     def _plugin(self, name: Value, known: Iterable[str]) -> str:
         text = name.required_text()
         if text and text not in known:
-            name.problem(f"no plugin {text!r}.", did_you_mean(text, known))
+            name.problem(f"no plugin {text!r}.", did_you_mean(text, known) or OUT_OF_TREE)
         return text
 
     def _weight(self, name: str) -> int:

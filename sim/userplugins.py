@@ -246,8 +246,7 @@ class Adapter:
         more = (state,) if method in self._states else ()
         answer = np.asarray(self._call(method, pod, cluster, nodes, *more))
         if answer.shape != nodes.shape:
-            got = f"gave an array of shape {answer.shape} for {len(nodes)} nodes"
-            raise self._error(method, got, pod, cluster)
+            raise self._error(method, _not_one_each(answer, len(nodes)), pod, cluster)
         return answer
 
     def _whole(
@@ -268,7 +267,7 @@ class Adapter:
         """The user's method; what it raises names the plugin, the pod and the line."""
         try:
             return getattr(self.user, method)(*args, **more)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"raised {type(error).__name__}: {error}".removesuffix(": ")
             line = _line_in(error, self.path)
             raise self._error(method, what, *_pod_of(args), line=line) from error
@@ -283,6 +282,13 @@ class Adapter:
 
 def _again(text: str, base: Path, args: dict[str, Any]) -> Any:
     return load_plugin(text, base, args=args).plugin
+
+
+def _not_one_each(answer: NDArray[Any], nodes: int) -> str:
+    """What a method gave that should have given one value per node."""
+    if answer.ndim:
+        return f"gave an array of shape {answer.shape} for {nodes} nodes"
+    return f"gave {answer.item()!r}; expected one value for each of {nodes} nodes"
 
 
 def _name(user: Any) -> str:

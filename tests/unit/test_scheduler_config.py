@@ -158,8 +158,14 @@ def test_problems_have_their_place_and_come_all_at_once():
         ({"percentageOfNodesToScore": -1}, "of at least 0"),
         ({"percentageOfNodesToScore": "50"}, "got '50'; expected a whole number"),
         ({"podInitialBackoffSeconds": 0}, "of at least 1"),
-        ({"podMaxBackoffSeconds": 3, "podInitialBackoffSeconds": 5}, "podMaxBackoffSeconds: got 3"),
-        ({"podInitialBackoffSeconds": 11}, "podInitialBackoffSeconds: got 11"),
+        (
+            {"podMaxBackoffSeconds": 3, "podInitialBackoffSeconds": 5},
+            "podMaxBackoffSeconds: got 3; expected at least podInitialBackoffSeconds, 5",
+        ),
+        (
+            {"podInitialBackoffSeconds": 11},
+            "got 11; expected at most podMaxBackoffSeconds, 10 by default",
+        ),
         ({"clientConnection": {"qps": -1}}, "clientConnection.qps: got -1"),
         ({"clientConnection": {"qsp": 1}}, "clientConnection.qsp: unknown field."),
         ({"leaderElection": True}, "leaderElection: got true; expected a mapping"),
@@ -183,6 +189,10 @@ def test_refused(config, message):
         ({"score": {"enabled": [{"name": "NodeName"}]}}, "NodeName has no part in score"),
         ({"filter": {"enabled": [{"name": "ImageLocality"}]}}, "no part in filter"),
         ({"score": {"disabled": [{"name": "Nodename"}]}}, "Did you mean 'NodeName'?"),
+        (
+            {"permit": {"enabled": [{"name": "Trimaran"}]}},
+            "no plugin 'Trimaran'. Known are kube-scheduler's own plugins and those in",
+        ),
         ({"score": {"enabled": [{"name": "NodeAffinity"}] * 2}}, "each plugin once"),
         ({"score": {"enabled": [{"name": "NodeAffinity", "weight": -1}]}}, "of at least 0"),
         ({"score": {"enabled": [{"weight": 1}]}}, "name: is missing; expected text"),
@@ -200,6 +210,14 @@ def test_refused(config, message):
 )
 def test_refused_plugins(plugins, message):
     assert any(message in found for found in messages(of_profile(plugins)))
+
+
+def test_plugins_without_a_name_are_not_told_to_be_unique():
+    found = messages(of_profile({"score": {"enabled": [{"weight": 1}, {"weight": 2}]}}))
+    assert found == [
+        f"profiles[0].plugins.score.enabled[{place}].name: is missing; expected text"
+        for place in (0, 1)
+    ]
 
 
 def test_only_what_sorts_and_binds_is_a_profile():

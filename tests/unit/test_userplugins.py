@@ -228,7 +228,9 @@ def test_it_normalises_only_when_its_class_does():
         ("return nodes - 1", r"gave -1, outside 0 to 100"),
         ("return nodes * 0.5", r"gave float64; expected whole numbers"),
         ("return nodes[:1]", r"gave an array of shape \(1,\) for 2 nodes"),
-        ("return 5", r"gave an array of shape \(\) for 2 nodes"),
+        ("return 5", r"gave 5; expected one value for each of 2 nodes"),
+        ("return None", r"gave None; expected one value for each of 2 nodes"),
+        ("raise SystemExit(0)", r"mine\.py:3: plugin Mine: score .* raised SystemExit: 0"),
     ],
 )
 def test_what_goes_wrong_in_a_run_names_plugin_pod_and_line(folder, body, message):
