@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from sim.podspec import PodTemplate
+    from sim.podspec import PodTemplate, Taint
+    from sim.recorder import Reason
     from sim.workloads import Deployment, ReplicaSet
 
 
@@ -82,6 +83,7 @@ class ApplyDeployment:
 @dataclass(frozen=True, slots=True)
 class DeletePod:
     pod: int
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,41 @@ class CordonNodes:
     unschedulable: bool = True
 
 
-OutsideAction = (
-    FailNodes | RecoverNodes | ScaleDeployment | ApplyDeployment | DeletePod | CordonNodes
+@dataclass(frozen=True, slots=True)
+class RemoveNodes:
+    """Delete the Node objects, whatever their machines do."""
+
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinNode:
+    """A new node of the same kind as `like` joins, with the next name of its pool."""
+
+    like: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaintNodes:
+    """Give nodes a taint, or take it from them."""
+
+    nodes: tuple[int, ...]
+    taint: Taint
+    remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReady:
+    """Kubelets that live report their nodes ready, or not ready."""
+
+    nodes: tuple[int, ...]
+    ready: bool
+
+
+NodeAction = (
+    FailNodes | RecoverNodes | CordonNodes | RemoveNodes | JoinNode | TaintNodes | ReportReady
 )
+OutsideAction = NodeAction | ScaleDeployment | ApplyDeployment | DeletePod
 
 
 @dataclass(frozen=True, slots=True)

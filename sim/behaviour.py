@@ -91,6 +91,28 @@ class Lognormal:
 
 
 @dataclass(frozen=True)
+class Weibull:
+    """Ageing (`shape` above 1) or early deaths (below 1); with shape 1 it is exponential."""
+
+    scale_ms: int
+    shape: float
+
+    @classmethod
+    def of_mean(cls, mean_ms: int, shape: float) -> Weibull:
+        """The Weibull distribution with this mean."""
+        return cls(round(mean_ms / math.gamma(1 + 1 / shape)), shape)
+
+    def sample_ms(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
+        """Weibull draws."""
+        return _whole_ms(self.scale_ms * rng.weibull(self.shape, size))
+
+    @property
+    def mean_ms(self) -> float:
+        """scale * Gamma(1 + 1 / shape)."""
+        return self.scale_ms * math.gamma(1 + 1 / self.shape)
+
+
+@dataclass(frozen=True)
 class Uniform:
     """Every duration from `min_ms` to `max_ms` is equally likely."""
 
@@ -157,6 +179,24 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
+class Spell:
+    """A time of the run, `until_ms` exclusive, in which probes of some pods fail.
+
+    `pods` counts the pods of each owner in the order of their creation; None: all of them.
+    """
+
+    from_ms: int
+    until_ms: int | None = None
+    pods: int | None = None
+
+    def covers(self, now_ms: int, serial: int) -> bool:
+        """Whether the probes of its owner's pod number `serial` fail now."""
+        if self.pods is not None and serial >= self.pods:
+            return False
+        return self.from_ms <= now_ms and (self.until_ms is None or now_ms < self.until_ms)
+
+
+@dataclass(frozen=True)
 class ProbeBehaviour:
     """What a probe costs and how often it fails although the container is well."""
 
@@ -164,6 +204,15 @@ class ProbeBehaviour:
     liveness_failure_rate: float = 0.0  # each probe fails on its own with this probability
     readiness_failure_rate: float = 0.0
     startup_failure_rate: float = 0.0
+    liveness_spell: Spell | None = None  # every probe fails meanwhile
+    readiness_spell: Spell | None = None
+    startup_spell: Spell | None = None
+
+    @property
+    def spells(self) -> tuple[Spell, ...]:
+        """All of them."""
+        spells = (self.startup_spell, self.liveness_spell, self.readiness_spell)
+        return tuple(spell for spell in spells if spell)
 
 
 @dataclass(frozen=True)
@@ -184,6 +233,8 @@ class Behaviour:
     image_pull: Distribution | None = None
     startup: Distribution | None = None  # from container start until the application answers
     shutdown: Distribution | None = None  # from TERM until the container exits
+    post_start: Distribution | None = None  # its lifecycle hooks
+    pre_stop: Distribution | None = None
     cpu_m: int | None = None
     memory: MemoryUse | None = None
     probes: ProbeBehaviour | None = None

@@ -256,6 +256,7 @@ class Cluster:
         table.kubepods_memory_b[node] = shape.kubepods.get(MEMORY, 0)
         table.price_usd_per_hour[node] = shape.price_usd_per_hour
         table.instance_types[node] = shape.instance_type
+        table.shapes.append(shape)
         table.zone[node] = _id(table.zones, zone)
         table.pool[node] = _id(table.pools, pool)
         table.exists[node] = table.up[node] = True
@@ -269,6 +270,7 @@ class Cluster:
         """Delete the node object; its pods stay until somebody collects them."""
         self.nodes.exists[node] = False
         self.nodes.removed_ms[node] = self.clock.now_ms
+        self._settle_down(node)
         del self.nodes.by_name[self.nodes.names[node]]
         self.nodes.images._put(node, {})
         self._node_changed(Change.NODE_REMOVED, node, Reason.NODE_REMOVED)
@@ -351,7 +353,7 @@ class Cluster:
         table.faults[node] += 1
         if not table.up[node] or (table.cut_off[node] and not containers_die):
             return
-        if not table.cut_off[node]:
+        if not table.cut_off[node] and table.exists[node]:
             table.down_since_ms[node] = self.clock.now_ms
         table.cut_off[node] = not containers_die
         table.up[node] = not containers_die
@@ -364,20 +366,26 @@ class Cluster:
     def recover_node(self, node: int) -> None:
         """One fault is over; with the last one the machine works and is connected again.
 
-        Its kubelet decides about the pods.
+        Its kubelet decides about the pods. A machine whose Node object is gone is not used again.
         """
         table = self.nodes
-        if table.faults[node] == 0:
+        if table.faults[node] == 0 or not table.exists[node]:
             return
         table.faults[node] -= 1
         if table.faults[node]:
             return
-        table.down_ms[node] += self.clock.now_ms - table.down_since_ms[node]
-        table.down_since_ms[node] = NEVER
+        self._settle_down(node)
         table.up[node] = True
         table.cut_off[node] = False
         self._record(Reason.NODE_UP, Of.NODE, node)
         self._tell(Change.NODE_UP, node)
+
+    def _settle_down(self, node: int) -> None:
+        """The time that it was down is over, for those who count it."""
+        table = self.nodes
+        if table.down_since_ms[node] != NEVER:
+            table.down_ms[node] += self.clock.now_ms - table.down_since_ms[node]
+            table.down_since_ms[node] = NEVER
 
     # Pods
 

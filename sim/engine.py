@@ -22,9 +22,14 @@ from sim.actions import (
     CordonNodes,
     DeletePod,
     FailNodes,
+    JoinNode,
+    NodeAction,
     OutsideAction,
     RecoverNodes,
+    RemoveNodes,
+    ReportReady,
     ScaleDeployment,
+    TaintNodes,
     Timed,
 )
 from sim.arrivals import STREAM_ANNOTATION, Stream
@@ -38,7 +43,8 @@ from sim.controllers.volumes import EphemeralClaims, prepare, templates_of
 from sim.controlplane import ControlPlane, ControlPlaneSettings
 from sim.endpoints import Endpoints
 from sim.errors import SimError
-from sim.faults import timed_faults
+from sim.faults.machines import Joining
+from sim.faults.start import start_faults
 from sim.kubelet import Kubelet
 from sim.nodes import DEFAULT_MAX_PODS, NodeShape
 from sim.outcome import Outcome
@@ -51,7 +57,7 @@ from sim.rng import Streams, Uniforms
 from sim.samples import Sampler
 from sim.scheduler import Binding, Scheduler
 from sim.search import nodes_to_find
-from sim.tables import NEVER
+from sim.tables import NEVER, NodeReady
 from sim.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -87,8 +93,8 @@ class Simulation:
         self._add_nodes()
         self._add_objects()
         self._add_arrivals()
-        for timed in timed_faults(scenario.faults, self.cluster):
-            self.at(timed.at_ms, timed.action)
+        self.joining = Joining(self.cluster)
+        start_faults(scenario, self.cluster, self.streams, self.do)
         if scenario.run.warm_up_ms:
             self.clock.at(scenario.run.warm_up_ms, Lane.SAMPLES, self._end_warm_up)
         self.sampler = Sampler(
@@ -115,21 +121,17 @@ class Simulation:
         """Do it now; SimError when it names what does not exist."""
         cluster = self.cluster
         _check(action, cluster)
-        if isinstance(action, FailNodes):
+        if isinstance(action, JoinNode):
+            self.joining.join(action.like)
+        elif isinstance(action, NodeAction):
             for node in action.nodes:
-                cluster.fail_node(node, containers_die=action.mode == "crash")
-        elif isinstance(action, RecoverNodes):
-            for node in action.nodes:
-                cluster.recover_node(node)
+                _do_to_node(action, node, cluster)
         elif isinstance(action, ApplyDeployment):
             cluster.put_deployment(action.deployment)
         elif isinstance(action, ScaleDeployment):
             cluster.scale_deployment(action.namespace, action.name, action.replicas)
-        elif isinstance(action, CordonNodes):
-            for node in action.nodes:
-                cluster.set_unschedulable(node, action.unschedulable)
         elif isinstance(action, DeletePod):
-            cluster.delete_pod(action.pod)
+            cluster.delete_pod(action.pod, action.reason)
 
     def process(self, process: Process) -> None:
         """Run a caller's own SimPy process beside ours: a generator function of this object."""
@@ -394,9 +396,33 @@ def _simulation(
     return simulation
 
 
+def _do_to_node(action: NodeAction, node: int, cluster: Cluster) -> None:
+    """One node's part of an action; nothing can be written to a Node object that is gone."""
+    table = cluster.nodes
+    if isinstance(action, FailNodes):
+        cluster.fail_node(node, containers_die=action.mode == "crash")
+    elif isinstance(action, RecoverNodes):
+        cluster.recover_node(node)
+    elif not table.exists[node]:
+        return
+    elif isinstance(action, CordonNodes):
+        cluster.set_unschedulable(node, action.unschedulable)
+    elif isinstance(action, RemoveNodes):
+        cluster.remove_node(node)
+    elif isinstance(action, TaintNodes):
+        others = [
+            t
+            for t in table.taints(node)
+            if (t.key, t.effect) != (action.taint.key, action.taint.effect)
+        ]
+        cluster.set_taints(node, tuple(others if action.remove else [*others, action.taint]))
+    elif isinstance(action, ReportReady) and table.up[node] and not table.cut_off[node]:
+        cluster.set_node_ready(node, NodeReady.TRUE if action.ready else NodeReady.FALSE)
+
+
 def _check(action: OutsideAction, cluster: Cluster) -> None:
-    if isinstance(action, FailNodes | RecoverNodes | CordonNodes):
-        for node in action.nodes:
+    if isinstance(action, NodeAction):
+        for node in (action.like,) if isinstance(action, JoinNode) else action.nodes:
             if not 0 <= node < len(cluster.nodes):
                 raise SimError(
                     f"there is no node {node}; ids go from 0 to {len(cluster.nodes) - 1}"

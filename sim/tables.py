@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from sim.errors import SimError
 from sim.labels import Labels
 from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY, Resources, Taint
+
+if TYPE_CHECKING:
+    from sim.nodes import NodeShape
 
 Ints = NDArray[np.int64]
 Ints32 = NDArray[np.int32]
@@ -137,6 +140,7 @@ class NodeTable(_Columns):
         self.names: list[str] = []
         self.labels: list[Labels] = []
         self.instance_types: list[str] = []
+        self.shapes: list[NodeShape] = []
         self.zones: list[str] = []
         self.pools: list[str] = []
         self.taint_sets: list[tuple[Taint, ...]] = [()]

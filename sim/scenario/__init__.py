@@ -1,10 +1,10 @@
 """Scenarios: the format, how it is read and checked, and the value a run starts from."""
 
 from sim.scenario.expressions import Expectation
+from sim.scenario.faults import Fault, Maintenance, Spot
 from sim.scenario.loading import Arrival, Scenario, load
 from sim.scenario.models import (
     ControlPlane,
-    Fault,
     Kubelet,
     Kubernetes,
     Metadata,
@@ -22,11 +22,13 @@ __all__ = [
     "Fault",
     "Kubelet",
     "Kubernetes",
+    "Maintenance",
     "Metadata",
     "Pool",
     "Run",
     "Scenario",
     "Scheduler",
+    "Spot",
     "Traffic",
     "load",
     "scenario_schema",

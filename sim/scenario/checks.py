@@ -10,7 +10,8 @@ from sim.instances import instance
 from sim.manifests.value import INT64_MAX
 from sim.podspec import CPU
 from sim.scenario.expressions import Expectation
-from sim.scenario.models import Fault, ScenarioForm
+from sim.scenario.faults import Fault, Maintenance
+from sim.scenario.models import ScenarioForm
 from sim.scenario.paths import Path
 from sim.scenario.pools import Pool
 from sim.units import format_duration_ms
@@ -117,7 +118,7 @@ def _of_form(form: ScenarioForm) -> list[str]:
         )
     end_ms = form.run.duration_ms
     for i, fault in enumerate(form.faults):
-        if fault.at_ms >= end_ms:
+        if fault.at_ms is not None and fault.at_ms >= end_ms:
             at, end = format_duration_ms(fault.at_ms), format_duration_ms(end_ms)
             found.append(f"faults[{i}]: at {at}, but the run ends at {end}; it never happens")
     return found
@@ -224,15 +225,24 @@ def _too_large(form: ScenarioForm, pools: tuple[Pool, ...]) -> Iterator[Finding]
 
 
 def _faults(form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests) -> Iterator[Finding]:
-    zones = _zones(pools, manifests)
+    """Nodes, pools and zones that faults and maintenance name and nothing has."""
     for i, fault in enumerate(form.faults):
-        if fault.zone is not None and fault.zone not in zones:
-            yield ("faults", i, "zone"), *_absent("zone", fault.zone, zones)
-        if fault.pool is not None and fault.pool not in {pool.name for pool in pools}:
-            yield ("faults", i, "pool"), *_absent("pool", fault.pool, [p.name for p in pools])
-        for path, name in _named_nodes(fault):
-            if not _is_node(name, pools, manifests):
-                yield ("faults", i, *path), *_no_node(name, pools, manifests)
+        yield from _targets(("faults", i), fault, pools, manifests)
+    for i, window in enumerate(form.maintenance):
+        yield from _targets(("maintenance", i), window, pools, manifests)
+
+
+def _targets(
+    path: Path, said: Fault | Maintenance, pools: tuple[Pool, ...], manifests: Manifests
+) -> Iterator[Finding]:
+    zones = _zones(pools, manifests)
+    if said.zone is not None and said.zone not in zones:
+        yield (*path, "zone"), *_absent("zone", said.zone, zones)
+    if said.pool is not None and said.pool not in {pool.name for pool in pools}:
+        yield (*path, "pool"), *_absent("pool", said.pool, [p.name for p in pools])
+    for at, name in _named_nodes(said):
+        if not _is_node(name, pools, manifests):
+            yield (*path, *at), *_no_node(name, pools, manifests)
 
 
 def _expectations(
@@ -301,10 +311,10 @@ def _zones(pools: tuple[Pool, ...], manifests: Manifests) -> list[str]:
     return sorted(named - {""})
 
 
-def _named_nodes(fault: Fault) -> list[tuple[Path, str]]:
-    if fault.node is not None:
-        return [(("node",), fault.node)]
-    return [(("nodes", i), name) for i, name in enumerate(fault.nodes or ())]
+def _named_nodes(said: Fault | Maintenance) -> list[tuple[Path, str]]:
+    if isinstance(said, Fault) and said.node is not None:
+        return [(("node",), said.node)]
+    return [(("nodes", i), name) for i, name in enumerate(said.nodes or ())]
 
 
 def _is_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> bool:

@@ -193,6 +193,32 @@ Threshold = Annotated[
 ]
 
 
+# Percentages: 60% or 0.6
+
+SHARE_TEXT = "a percentage from 0% to 100%, or a number from 0 to 1"
+
+
+def _percent(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise expected(SHARE_TEXT)
+    try:
+        share = units.percent(value) if isinstance(value, str) else float(value)
+    except (ValueError, OverflowError):
+        raise expected(SHARE_TEXT) from None
+    if not 0 <= share <= 1:
+        raise expected(SHARE_TEXT)
+    return share
+
+
+Percent = Annotated[
+    float,
+    BeforeValidator(_percent),
+    WithJsonSchema(
+        {"type": ["string", "number"], "minimum": 0, "maximum": 1, "examples": ["60%", 0.6]}
+    ),
+]
+
+
 # Growth: 2Mi/h
 
 FASTEST_GROWTH_B_PER_S = 2**40  # no machine writes to memory faster
@@ -276,6 +302,38 @@ class LognormalForm(Model):
         return behaviour.Lognormal(self.median_ms, self.sigma or 0.0)
 
 
+class WeibullForm(Model):
+    """Weibull by its shape and either its mean or its scale."""
+
+    shape: Annotated[Number, Field(ge=0.1, le=100)] = Field(
+        description="Below 1 early deaths, above 1 ageing; 1 is exponential."
+    )
+    mean_ms: PositiveMs | None = Field(default=None, alias="mean", description="Mean.")
+    scale_ms: PositiveMs | None = Field(
+        default=None, alias="scale", description="63 of 100 are not longer."
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> WeibullForm:
+        if (self.mean_ms is None) == (self.scale_ms is None):
+            raise wrong("expected either mean or scale beside shape.")
+        return self
+
+    def value(self) -> behaviour.Distribution:
+        if self.scale_ms is not None:
+            return behaviour.Weibull(self.scale_ms, self.shape)
+        return behaviour.Weibull.of_mean(self.mean_ms or 0, self.shape)
+
+
+class NamedWeibull(Model):
+    """A Weibull distribution under its name."""
+
+    weibull: WeibullForm
+
+    def value(self) -> behaviour.Distribution:
+        return self.weibull.value()
+
+
 class UniformForm(Model):
     """Anything from min to max, equally likely."""
 
@@ -321,7 +379,8 @@ class EmpiricalForm(Model):
 
 DISTRIBUTION_TEXT = (
     "a duration such as '8s', or one of {constant: 8s}, {exponential: 2m}, "
-    "{median: 8s, p99: 30s}, {uniform: {min: 1s, max: 2s}}, {empirical: [1s, 4s]}"
+    "{median: 8s, p99: 30s}, {weibull: {mean: 8s, shape: 0.7}}, {uniform: {min: 1s, max: 2s}}, "
+    "{empirical: [1s, 4s]}"
 )
 # Which form a mapping takes follows from its keys; tags stand in <> so that no field is like them.
 _FORM_OF_KEY = {
@@ -329,6 +388,7 @@ _FORM_OF_KEY = {
     "deterministic": "<deterministic>",
     "exponential": "<exponential>",
     "lognormal": "<lognormal>",
+    "weibull": "<weibull>",
     "uniform": "<uniform>",
     "empirical": "<empirical>",
     "median": "<median>",
@@ -361,6 +421,7 @@ else:
         | Annotated[DeterministicForm, Tag("<deterministic>")]
         | Annotated[ExponentialForm, Tag("<exponential>")]
         | Annotated[NamedLognormal, Tag("<lognormal>")]
+        | Annotated[NamedWeibull, Tag("<weibull>")]
         | Annotated[NamedUniform, Tag("<uniform>")]
         | Annotated[EmpiricalForm, Tag("<empirical>")]
         | Annotated[LognormalForm, Tag("<median>")]
@@ -373,3 +434,14 @@ else:
         AfterValidator(_to_value),
     ]
 """What a scenario writes for a distribution of durations; validated to a sim.behaviour value."""
+
+
+def _at_random(value: object) -> object:
+    return value if isinstance(value, dict | list) else {"exponential": value}
+
+
+if TYPE_CHECKING:
+    RandomDist = behaviour.Distribution
+else:
+    RandomDist = Annotated[Dist, BeforeValidator(_at_random)]
+"""The same for times between failures: a plain duration is the mean of an exponential one."""

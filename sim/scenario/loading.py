@@ -16,10 +16,10 @@ from sim.manifests import Manifests, parse_object, read_manifests
 from sim.scenario import paths
 from sim.scenario.checks import findings, notices
 from sim.scenario.expressions import Expectation
+from sim.scenario.faults import Fault, Maintenance
 from sim.scenario.models import (
     ArrivalForm,
     ControlPlane,
-    Fault,
     Kubelet,
     Kubernetes,
     Metadata,
@@ -68,6 +68,7 @@ class Scenario:
     behaviour: tuple[Behaviour, ...]
     arrivals: tuple[Arrival, ...]
     faults: tuple[Fault, ...]
+    maintenance: tuple[Maintenance, ...]
     expect: tuple[Expectation, ...]
     source: Mapping[str, Any] = field(repr=False)  # as written, with overrides
     path: Path | None = None
@@ -214,6 +215,7 @@ def _scenario(
         behaviour=tuple(entry.value() for entry in form.behaviour),
         arrivals=tuple(streams.values()),
         faults=form.faults,
+        maintenance=form.maintenance,
         expect=form.expect,
         source=data,
         path=path,

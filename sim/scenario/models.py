@@ -25,6 +25,7 @@ from sim.manifests.value import LARGEST_CPU_M
 from sim.nodes import Provider
 from sim.podspec import Effect
 from sim.scenario.expressions import Expectation, parse_expectation
+from sim.scenario.faults import Fault, Maintenance, Spot
 from sim.scenario.fields import (
     Bytes,
     Count,
@@ -279,6 +280,12 @@ class PoolForm(Model):
         default=None,
         description="USD per hour and node. Default: the catalogue's list price, else 0.",
     )
+    boot: Dist = Field(
+        default_factory=lambda: behaviour.Uniform(180_000, 300_000),
+        description="From the order of a new node until it has joined. Default: uniform, 3 to 5 "
+        "minutes (modelling choice).",
+    )
+    spot: Spot | None = Field(default=None, description="Its machines may be taken back any time.")
     labels: dict[str, str] = Field(default={}, description="Labels of its nodes.")
     taints: tuple[TaintForm, ...] = Field(default=(), description="Taints of its nodes.")
 
@@ -400,6 +407,36 @@ class FailureForm(Model):
     failure_rate: Share = Field(
         default=0.0, description="Probability that a probe fails though the container is well."
     )
+    fails_from_ms: DurationMs | None = Field(
+        default=None,
+        alias="failsFrom",
+        description="Time of the run from which on every probe fails, as when the file that it "
+        "looks for is removed. Default: never.",
+    )
+    until_ms: DurationMs | None = Field(
+        default=None, alias="until", description="Time until which they fail. Default: for good."
+    )
+    pods: Annotated[Count, Field(ge=1)] | None = Field(
+        default=None,
+        description="Only those of the first so many pods that each owner (a ReplicaSet, a Job) "
+        "makes. Default: of all.",
+    )
+
+    @model_validator(mode="after")
+    def _spell_is_possible(self) -> FailureForm:
+        if self.fails_from_ms is None:
+            if self.until_ms is not None or self.pods is not None:
+                raise wrong("expected failsFrom beside until and pods.")
+        elif self.until_ms is not None and self.until_ms <= self.fails_from_ms:
+            raise wrong("until is not later than failsFrom, so no probe would fail.")
+        return self
+
+    @property
+    def spell(self) -> behaviour.Spell | None:
+        """The time in which every probe fails."""
+        if self.fails_from_ms is None:
+            return None
+        return behaviour.Spell(self.fails_from_ms, self.until_ms, self.pods)
 
 
 class ProbesForm(Model):
@@ -419,6 +456,9 @@ class ProbesForm(Model):
             liveness_failure_rate=self.liveness.failure_rate,
             readiness_failure_rate=self.readiness.failure_rate,
             startup_failure_rate=self.startup.failure_rate,
+            liveness_spell=self.liveness.spell,
+            readiness_spell=self.readiness.spell,
+            startup_spell=self.startup.spell,
         )
 
 
@@ -453,11 +493,32 @@ class BehaviourForm(Model):
         default=None, description="From container start until the application answers. Default: 0."
     )
     shutdown: Dist | None = Field(default=None, description="From TERM until the container exits.")
+    pre_stop: Dist | None = Field(
+        default=None,
+        description="Its preStop hook, before TERM. Default: the seconds of a sleep, 0 for other "
+        "handlers (modelling choice).",
+    )
+    post_start: Dist | None = Field(
+        default=None,
+        description="Its postStart hook, before the next container starts. Default: the seconds "
+        "of a sleep, 0 for other handlers (modelling choice).",
+    )
+    run: Dist | None = Field(
+        default=None,
+        description="How long it runs until it ends with exit code 0; short for exit. Default of "
+        "init containers: 1 s (modelling choice).",
+    )
     cpu: CpuForm | None = Field(default=None, description="CPU in use.")
     memory: MemoryForm | None = Field(default=None, description="Memory in use.")
     probes: ProbesForm | None = Field(default=None, description="Cost and luck of its probes.")
     crash: CrashForm | None = Field(default=None, description="It crashes again and again.")
     exit: ExitForm | None = Field(default=None, description="It ends by itself.")
+
+    @model_validator(mode="after")
+    def _one_end(self) -> BehaviourForm:
+        if self.run is not None and self.exit is not None:
+            raise wrong("expected either run or exit.")
+        return self
 
     def value(self) -> behaviour.Behaviour:
         """The value the engine works with."""
@@ -468,12 +529,19 @@ class BehaviourForm(Model):
             image_pull=self.image_pull,
             startup=self.startup,
             shutdown=self.shutdown,
+            post_start=self.post_start,
+            pre_stop=self.pre_stop,
             cpu_m=self.cpu.base_m if self.cpu else None,
             memory=self.memory.value() if self.memory else None,
             probes=self.probes.value() if self.probes else None,
             crash=self.crash.value() if self.crash else None,
-            exit=self.exit.value() if self.exit else None,
+            exit=self._exit(),
         )
+
+    def _exit(self) -> behaviour.Ending | None:
+        if self.run is not None:
+            return behaviour.Ending(self.run, 0)
+        return self.exit.value() if self.exit else None
 
 
 class ArrivalForm(Model):
@@ -495,29 +563,6 @@ class ArrivalForm(Model):
     def _time_goes_on(self) -> ArrivalForm:
         if self.count is None and self.every.mean_ms == 0:
             raise wrong("every is always 0, so that arrivals never end; expected a count too.")
-        return self
-
-
-class Fault(Model):
-    """Nodes that fail at a moment: one zone, one node, several nodes or a pool."""
-
-    at_ms: DurationMs = Field(alias="at", description="When, from the start of the run.")
-    zone: str | None = Field(default=None, description="All nodes of this zone.")
-    node: str | None = Field(default=None, description="This node.")
-    nodes: tuple[str, ...] | None = Field(default=None, min_length=1, description="These nodes.")
-    pool: str | None = Field(default=None, description="All nodes of this pool.")
-    down_ms: PositiveMs | None = Field(
-        default=None, alias="down", description="For how long. Default: for good."
-    )
-    mode: Literal["crash", "partition"] = Field(
-        default="crash",
-        description="crash: containers are lost; partition: they run on, nobody hears of them.",
-    )
-
-    @model_validator(mode="after")
-    def _one_target(self) -> Fault:
-        if sum(t is not None for t in (self.zone, self.node, self.nodes, self.pool)) != 1:
-            raise wrong("expected exactly one of zone, node, nodes and pool.")
         return self
 
 
@@ -573,4 +618,7 @@ class ScenarioForm(Model):
     behaviour: tuple[BehaviourForm, ...] = Field(default=(), description="How containers behave.")
     arrivals: tuple[ArrivalForm, ...] = Field(default=(), description="Pods and Jobs that arrive.")
     faults: tuple[Fault, ...] = Field(default=(), description="What breaks.")
+    maintenance: tuple[Maintenance, ...] = Field(
+        default=(), description="When nodes are taken down for work."
+    )
     expect: tuple[Expected, ...] = Field(default=(), description="What must hold at the end.")

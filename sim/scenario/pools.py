@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sim import nodes
+from sim.behaviour import Distribution, Uniform
 from sim.instances import InstanceType, instance
 from sim.labels import Labels
 from sim.nodes import Machine, NodeShape, Provider, Reservation
 from sim.podspec import CPU, MEMORY, PODS, Taint
+from sim.scenario.faults import Spot
 from sim.scenario.models import EvictionHard, PoolForm
+
+BOOT = Uniform(180_000, 300_000)  # as PoolForm.boot
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Pool:
     arch: str = "amd64"
     labels: Labels = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+    boot: Distribution = BOOT
+    spot: Spot | None = None
 
     def node_name(self, index: int) -> str:
         """Name of its node number `index`, counted from 0."""
@@ -66,6 +72,8 @@ def pool_of(form: PoolForm) -> Pool:
         arch=kind.arch if kind else "amd64",
         labels=dict(form.labels),
         taints=tuple(Taint(t.key, t.effect, t.value) for t in form.taints),
+        boot=form.boot,
+        spot=form.spot,
     )
 
 

@@ -15,6 +15,7 @@ from sim.behaviour import (
     Lognormal,
     MemoryUse,
     Uniform,
+    Weibull,
     behaviour_of,
 )
 
@@ -36,6 +37,16 @@ def draws(distribution, size=DRAWS):
             1000 * math.exp(0.125),
             1000 * math.exp(0.125) * math.sqrt(math.exp(0.25) - 1),
             id="lognormal",
+        ),
+        # mean = scale x Gamma(3/2) = scale x sqrt(pi)/2; second moment scale^2 x Gamma(2)
+        pytest.param(
+            Weibull(1000, 2.0),
+            500 * math.sqrt(math.pi),
+            1000 * math.sqrt(1 - math.pi / 4),
+            id="weibull",
+        ),
+        pytest.param(
+            Weibull.of_mean(2000, 1.0), 2000, 2000, id="weibull of shape 1 is exponential"
         ),
         pytest.param(Uniform(100, 500), 300, 400 / math.sqrt(12), id="uniform"),
         pytest.param(Empirical((1000, 4000)), 2500, 1500, id="empirical"),

@@ -158,7 +158,7 @@ def test_the_example_of_the_design_is_read_as_it_says(shop):
     assert arrival.runtime == Lognormal.of_p99(240_000, 3_600_000)
     assert [job.name for job in arrival.manifests.jobs] == ["nightly"]
     [fault] = scenario.faults
-    assert (fault.at_ms, fault.zone, fault.down_ms) == (1_800_000, "b", 1_200_000)
+    assert (fault.at_ms, fault.zone, fault.down) == (1_800_000, "b", Constant(1_200_000))
     assert [s.name for s in scenario.manifests.services] == ["frontend"]
 
 
@@ -534,7 +534,7 @@ WRONG = [
         "behaviour:\n- startup: {gamma: 8s}\n",
         "6:12: behaviour[0].startup: got a mapping with gamma; expected a duration such as '8s',"
         " or one of {constant: 8s}, {exponential: 2m}, {median: 8s, p99: 30s},"
-        " {uniform: {min: 1s, max: 2s}}, {empirical: [1s, 4s]}.",
+        " {weibull: {mean: 8s, shape: 0.7}}, {uniform: {min: 1s, max: 2s}}, {empirical: [1s, 4s]}.",
         id="a distribution that is not known",
     ),
     pytest.param(

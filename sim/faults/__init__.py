@@ -1,0 +1,1 @@
+"""What breaks: outages, machines that fail at random, spot interruptions, maintenance."""

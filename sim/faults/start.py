@@ -1,0 +1,52 @@
+"""Sets everything to work that breaks in a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sim.faults.failures import NodeFailures
+from sim.faults.machines import Machines
+from sim.faults.outages import Outages
+from sim.faults.targets import zones_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sim.actions import OutsideAction
+    from sim.cluster import Cluster
+    from sim.rng import Streams
+    from sim.scenario import Fault, Scenario
+
+
+def start_faults(
+    scenario: Scenario, cluster: Cluster, streams: Streams, do: Callable[[OutsideAction], None]
+) -> None:
+    """All faults of the scenario, each with random numbers of its own; `do` carries them out."""
+    if not scenario.faults:
+        return
+    boots = {pool.name: pool.boot for pool in scenario.nodes}
+    machines = Machines(cluster, do, boots, streams("machines"))
+    for number, fault in enumerate(scenario.faults):
+        _start(fault, machines, partial(_stream, streams, f"faults/{number}"))
+
+
+def _stream(streams: Streams, fault: str, of: str = "") -> np.random.Generator:
+    return streams(f"{fault}/{of}")
+
+
+def _start(
+    fault: Fault, machines: Machines, stream_of: Callable[[str], np.random.Generator]
+) -> None:
+    if fault.mtbf is not None:
+        NodeFailures(fault, machines, stream_of)
+    elif fault.every is not None and not _has_target(fault):
+        for zone in zones_of(machines.cluster):
+            Outages(fault, machines, stream_of(zone), zone)
+    else:
+        Outages(fault, machines, stream_of(""))
+
+
+def _has_target(fault: Fault) -> bool:
+    return any(t is not None for t in (fault.zone, fault.node, fault.nodes, fault.pool))
