@@ -13,7 +13,7 @@ LAYERS = [
     "podspec yamls evictionrank",
     "events",
     "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded",
-    "podstate resize termination eviction",
+    "admission podstate resize termination eviction",
     "podsync recorder podcounts podaffinity manifests",
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
