@@ -22,6 +22,7 @@ from sim.errors import ScenarioError, SimError
 
 if TYPE_CHECKING:
     from sim.engine import Progress
+    from sim.errors import Problem
     from sim.result import Result
     from sim.scenario import Scenario
 
@@ -337,23 +338,38 @@ def _variants(
     """The scenarios to compare, by the names of their files."""
     if not configs and not others:
         raise SimError("nothing to compare with; expected --config FILE or --against SCENARIO")
-    found: list[tuple[Path, Scenario]] = []
-    if others or len(configs) == 1:
-        found.append((path, _load(path, changes, allow_plugins)))
-    found += [(Path(c), _configured(path, c, changes, allow_plugins)) for c in configs]
-    found += [(other, _load(other, changes, allow_plugins)) for other in others]
-    stems = [place.stem for place, _ in found]
+    wanted = [(path, changes)] if others or len(configs) == 1 else []
+    wanted += [(path, _configured(config, changes)) for config in configs]
+    wanted += [(other, changes) for other in others]
+    stems = [path.stem] if others or len(configs) == 1 else []
+    stems += [place.stem for place in (*map(Path, configs), *others)]
     names = [
-        place.stem if stems.count(place.stem) == 1 else f"{number}:{place.stem}"
-        for number, (place, _) in enumerate(found, 1)
+        stem if stems.count(stem) == 1 else f"{number}:{stem}"
+        for number, stem in enumerate(stems, 1)
     ]
-    return dict(zip(names, (scenario for _, scenario in found), strict=True))
+    return dict(zip(names, _all_loaded(wanted, allow_plugins), strict=True))
 
 
-def _configured(path: Path, config: str, changes: tuple[str, ...], allow_plugins: bool) -> Scenario:
-    """The scenario under another scheduler configuration."""
+def _all_loaded(wanted: list[tuple[Path, tuple[str, ...]]], allow_plugins: bool) -> list[Scenario]:
+    """Every scenario with its changes; ScenarioError with the problems of all."""
+    found: list[Scenario] = []
+    problems: list[Problem] = []
+    for path, changes in wanted:
+        try:
+            found.append(_load(path, changes, allow_plugins))
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(list(dict.fromkeys(problems)))
+    return found
+
+
+def _configured(config: str, changes: tuple[str, ...]) -> tuple[str, ...]:
+    """The changes that put a scenario under another scheduler configuration."""
+    if config != "default" and not Path(config).is_file():
+        raise SimError(f"--config: there is no such file, {config!r}")
     file = "null" if config == "default" else json.dumps(str(Path(config).resolve()))
-    return _load(path, (*changes, f"scheduler.config={file}"), allow_plugins)
+    return (*changes, f"scheduler.config={file}")
 
 
 @contextmanager

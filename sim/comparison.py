@@ -281,6 +281,12 @@ def _failed_attempts(result: Result) -> float:
     return float((result.decisions["node"] == "").sum())
 
 
+def _cost(result: Result) -> float:
+    """NaN where no node has a price: that costs something, but nobody knows what."""
+    priced = bool((result.nodes["price_usd_per_hour"] > 0).any())
+    return float(result.summary["cost"]) if priced else math.nan
+
+
 AFTER = "time average after the warm-up"
 MEASURES = (
     Measure("pending.end", "count", "pods waiting for a node at the end"),
@@ -298,10 +304,10 @@ MEASURES = (
     Measure(
         "balance.cpu",
         "share",
-        "standard deviation over nodes of requested / allocatable",
+        "standard deviation over nodes of requested / allocatable, each averaged over time",
         _balance("requested_cpu"),
     ),
     Measure("balance.memory", "share", "the same for memory", _balance("requested_memory")),
     Measure("nodes.used", "count", f"nodes with a pod, {AFTER}", nodes_used),
-    Measure("cost", "USD", "nodes' list price over the whole run"),
+    Measure("cost", "USD", "nodes' list price over the whole run", _cost),
 )

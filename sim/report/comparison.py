@@ -16,6 +16,7 @@ from sim.report.values import (
     count,
     duration,
     first_rows,
+    many,
     percent,
     text_column,
     usd,
@@ -90,7 +91,7 @@ def _difference(measure: Measure, difference: Difference, several: bool) -> str:
     if math.isnan(mean):
         return show(mean)
     shown = [show(abs(mean)), *([show(half)] if several else [])]
-    if {*shown} == {show(0.0)}:
+    if not any(digit in "".join(shown) for digit in "123456789"):
         return "≈0" if mean or half > 0 else "0"
     mark = f" {TOLD_APART}" if several and not difference.holds_zero else ""
     sign = "-" if mean < 0 else "+"
@@ -100,20 +101,31 @@ def _difference(measure: Measure, difference: Difference, several: bool) -> str:
 
 def _placements(comparison: Comparison) -> Section:
     moved, names = comparison.moved, comparison.names
-    both = len(moved[moved[list(names)].notna().all(axis=1)])
-    parts: list[str | Grid] = [
-        f"{both:,} of {comparison.pods:,} pods that exist in every run are not on the same node"
-        f" everywhere (seed {comparison.seeds[0]}). Ties that are broken at random move pods too:"
-        " scheduler.tieBreak: first takes that out."
-    ]
-    alone = len(moved) - both
+    everywhere = moved[list(names)].notna().all(axis=1)
+    parts: list[str | Grid] = [_how_many_moved(comparison, int(everywhere.sum()))]
+    alone = int((~everywhere).sum())
     if alone:
-        parts.append(f"{alone:,} pods do not exist in every run.")
-    if len(moved):
+        verb = "pod does" if alone == 1 else "pods do"
+        parts.append(f"{alone:,} {verb} not exist in every run.")
+    if comparison.pods and len(moved):
         columns = (text_column("pod"), *map(text_column, names))
-        rows = [tuple(map(_place, row)) for row in moved.itertuples(index=False)]
+        listed = [*moved[everywhere].to_numpy().tolist(), *moved[~everywhere].to_numpy().tolist()]
+        rows = [tuple(map(_place, row)) for row in listed]
         parts.append(first_rows(columns, rows, MOST_PODS, "the JSON form"))
     return Section("Pods placed differently", tuple(parts))
+
+
+def _how_many_moved(comparison: Comparison, moved: int) -> str:
+    pods, seed = comparison.pods, f"(seed {comparison.seeds[0]})"
+    if not pods:
+        return f"No pod exists in every run {seed}."
+    if not moved:
+        return f"{many(pods, 'pod')} in every run, each on the same node everywhere {seed}."
+    return (
+        f"{moved:,} of {pods:,} pods that exist in every run are not on the same node"
+        f" everywhere {seed}. Ties that are broken at random move pods too:"
+        " scheduler.tieBreak: first takes that out."
+    )
 
 
 def _place(node: object) -> str:

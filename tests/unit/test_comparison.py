@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 import sim
 from sim.cli import main
-from sim.comparison import MEASURES, difference, nodes_used, student_t
+from sim.comparison import MEASURES, Difference, difference, nodes_used, student_t
 from sim.errors import SimError
+from sim.report.comparison import _difference
 from sim.result import Result
 from sim.schema import SUMMARY
 from tests.unit.results import a_pod, an_info, frames
@@ -253,11 +254,56 @@ def test_changes_hold_for_all(two_pods):
     assert balance["values"]["1:pack"] == pytest.approx(0.2, rel=0.1)
 
 
+def test_problems_of_all_configurations_come_at_once(two_pods):
+    for name, wrong in (("one", "parallelism: 0"), ("two", "percentageOfNodesToScore: 150")):
+        two_pods.with_name(f"{name}.yaml").write_text(f"{PACK}{wrong}\n")
+    files = [two_pods.with_name(f"{name}.yaml") for name in ("one", "two")]
+    printed = call(two_pods, "--config", files[0], "--config", files[1])
+    found = [line.partition(": ")[2] for line in printed.stderr.splitlines()]
+    assert found[:2] == [
+        "parallelism: got 0; expected a whole number of at least 1",
+        "percentageOfNodesToScore: got 150; expected a whole number of at most 100",
+    ]
+
+
+def test_runs_that_place_all_pods_alike_say_so(two_pods):
+    same = ["--config", "default", "--config", "default"]
+    assert "2 pods in every run, each on the same node everywhere" in call(two_pods, *same).stdout
+
+
+def test_runs_without_a_pod_in_common_list_none(two_pods):
+    other = two_pods.with_name("other.yaml")
+    other.write_text(SCENARIO.replace("pods.yaml", "job.yaml"))
+    two_pods.with_name("job.yaml").write_text(PODS.split("---")[0].replace("one", "three"))
+    printed = call(two_pods, "--against", other).stdout
+    assert "No pod exists in every run (seed 3).\n  3 pods do not exist in every run." in printed
+    assert "default/three" not in printed
+
+
+def test_a_cost_without_prices_is_unknown_not_nothing(packed):
+    assert math.isnan(packed.table.loc["cost", "spread"])
+
+
+@pytest.mark.parametrize(
+    ("mean", "half_width", "shown"),
+    [
+        (-0.02, 0.01, "≈0"),  # both would be shown as 0.0
+        (-0.02, 0.3, "-0.0 ± 0.3"),
+        (0.0, 0.0, "0"),
+        (-2.0, 0.0, "-2 ± 0 *"),
+    ],
+)
+def test_differences_too_small_to_show_are_about_nothing(mean, half_width, shown):
+    measure = next(measure for measure in MEASURES if measure.name == "nodes.used")
+    assert _difference(measure, Difference(mean, half_width), several=True) == shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "nothing to compare with; expected --config FILE or --against SCENARIO"),
-        (["--config", "missing.yaml"], "there is no such file"),
+        (["--config", "missing.yaml"], "--config: there is no such file, 'missing.yaml'"),
+        (["--config", "."], "--config: there is no such file, '.'"),
         (["--against", "missing.yaml"], "missing.yaml"),
     ],
 )
