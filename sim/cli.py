@@ -140,7 +140,12 @@ def run(
     show_default=True,
     help="Form of the explanation; json has every node.",
 )
-@click.option("--all", "all_nodes", is_flag=True, help="Show every node, not only 20 of a kind.")
+@click.option(
+    "--all",
+    "all_nodes",
+    is_flag=True,
+    help="A line for each node, also where more than 20 are alike.",
+)
 @click.option(
     "--allow-plugins",
     is_flag=True,

@@ -247,7 +247,7 @@ def _explanation(
         nodes=nodes,
         looked=Looked(len(order), answer.examined, answer.to_find, answer.start, answer.alone),
         choice=None if node == UNBOUND else _choice(scheduler, nodes),
-        eviction=_eviction(cluster, helped) if isinstance(helped, Preemption) else None,
+        eviction=_eviction(scheduler, helped) if isinstance(helped, Preemption) else None,
         volumes=() if node == UNBOUND else _volumes(template, cluster, node),
     )
 
@@ -400,16 +400,17 @@ def _choice(scheduler: Scheduler, nodes: Sequence[NodeAnswer]) -> Choice:
     return Choice(best.total or 0, tied, scheduler.tie_break, runner_up, tuple(lead))
 
 
-def _eviction(cluster: Cluster, found: Preemption) -> Eviction:
+def _eviction(scheduler: Scheduler, found: Preemption) -> Eviction:
+    cluster = scheduler.cluster
     victims = tuple(
         (cluster.pod_key(victim), cluster.pod_template(victim).pod.spec.priority)
         for victim in found.victims
     )
     name = cluster.nodes.names[found.node]
-    return Eviction(name, victims, len(found.candidates), _because(found))
+    return Eviction(name, victims, len(found.candidates), _because(found, scheduler.tie_break))
 
 
-def _because(found: Preemption) -> str:
+def _because(found: Preemption, tie_break: str) -> str:
     """The criterion that told the node from the last of the other candidates."""
     left: list[Candidate] = list(found.candidates)
     because = ""
@@ -422,8 +423,10 @@ def _because(found: Preemption) -> str:
             left, because = kept, words
     if len(left) == 1:
         return because
-    as_good = f"one of {len(left)} that are as good, picked at random"
-    return f"{because}; {as_good}" if because else as_good
+    drawn = "comes first" if tie_break == "first" else "was picked at random"
+    if not because:
+        return f"all are as good, and it {drawn}"
+    return f"{because}; {len(left)} are as good in that, and it {drawn}"
 
 
 def _volumes(template: Template, cluster: Cluster, node: int) -> tuple[str, ...]:

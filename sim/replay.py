@@ -51,7 +51,9 @@ def explain(again: Callable[[], Run], name: str, at: str | None = None) -> Expla
         return _last(again, first, _find(first.cluster, name), tried)
     if at_ms > first.end_ms:
         end = format_duration_ms(first.end_ms)
-        raise SimError(f"got {format_duration_ms(at_ms)}; the run ends at {end}")
+        raise SimError(
+            f"at: got {format_duration_ms(at_ms)}; expected at most {end}, the run's end"
+        )
     first.clock.run(min(at_ms + 1, first.end_ms))  # with what happens at that instant
     return _at(again, first, name, at_ms, tried)
 

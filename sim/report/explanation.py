@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sim.errors import SimError, did_you_mean
 from sim.report import text
-from sim.report.values import Column, Grid, Section, as_json
+from sim.report.values import Column, Grid, Section, as_json, many, some
 from sim.units import format_duration_ms
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _decided(explanation: Explanation) -> Iterator[str]:
         yield _evicted(explanation)
     closest = explanation.closest
     if closest is not None and not explanation.node:
-        yield f"Closest: {closest.node} {closest.change}."
+        yield f"Closest is {closest.node}: {closest.change}."
 
 
 def _when(explanation: Explanation) -> str:
@@ -87,7 +87,7 @@ def _before(explanation: Explanation) -> str:
     turns = explanation.before
     told = [t for t in turns[:-MOST_TURNS] if t.evicted] + list(turns[-MOST_TURNS:])
     rest = len(turns) - len(told)
-    first = f"{rest} more attempts without a node; " if rest else ""
+    first = f"{many(rest, 'attempt')} without a node; " if rest else ""
     return f"Before: {first}{'; '.join(map(_turn, told))}."
 
 
@@ -106,23 +106,34 @@ def _times(count: int) -> str:
 
 
 def _searched(explanation: Explanation) -> str:
-    looked, taking = explanation.looked, len(explanation.feasible)
+    looked, takes = explanation.looked, _takes(len(explanation.feasible))
+    left_out = sum(node.verdict == "left out" for node in explanation.nodes)
+    if not looked.nodes:
+        return "There is no node at all."
     if looked.alone:
         return "It is nominated to this node, which takes it; no other node was asked."
-    if looked.examined == looked.nodes:
-        nodes = "The only node was" if looked.nodes == 1 else f"All {looked.nodes} nodes were"
-        return f"{nodes} looked at; {_takes(taking)}."
     if not looked.examined:
-        return f"None of the {looked.nodes} nodes was looked at one by one."
-    place = f"from place {looked.start} of the node order"
-    return (
-        f"{looked.examined} of {looked.nodes} nodes were looked at, {place}, until"
-        f" {looked.wanted} were found or none was left; {_takes(taking)}."
-    )
+        if left_out == looked.nodes:
+            return f"{_all(left_out)} left out before any filter."
+        return "The pod is refused as a whole, before any node is looked at."
+    if looked.examined + left_out < looked.nodes:
+        return (
+            f"{looked.examined:,} of {looked.nodes:,} nodes were looked at, from place"
+            f" {looked.start:,} of the node order on, as {looked.wanted:,} that take the pod are"
+            f" enough (percentageOfNodesToScore); {takes}."
+        )
+    if left_out:
+        those = f"{left_out:,} of {many(looked.nodes, 'node')} left out before any filter"
+        return f"{those}, {many(looked.examined, 'was', 'were')} looked at; {takes}."
+    return f"{_all(looked.nodes)} looked at; {takes}."
+
+
+def _all(count: int) -> str:
+    return "The only node was" if count == 1 else f"All {count:,} nodes were"
 
 
 def _takes(count: int) -> str:
-    return {0: "none takes it", 1: "one takes it"}.get(count, f"{count} take it")
+    return {0: "none takes it", 1: "one takes it"}.get(count, f"{count:,} take it")
 
 
 def _chosen(explanation: Explanation, choice: Choice) -> Iterator[str]:
@@ -130,10 +141,9 @@ def _chosen(explanation: Explanation, choice: Choice) -> Iterator[str]:
         return
     yield f"{explanation.node} has the highest score, {choice.score}."
     if choice.tied:
-        others = ", ".join(choice.tied[:MOST_NODES])
         yield (
-            f"{len(choice.tied) + 1} nodes have this score; {_tie(explanation, choice)}."
-            f" The others: {others}{' and more' if len(choice.tied) > MOST_NODES else ''}."
+            f"{len(choice.tied) + 1:,} nodes have this score; {_tie(explanation, choice)}."
+            f" The others: {some(choice.tied, MOST_NODES)}."
         )
     if choice.runner_up:
         lead = ", ".join(f"{plugin} {points:+d}" for plugin, points in choice.lead)
@@ -154,7 +164,7 @@ def _evicted(explanation: Explanation) -> str:
     frees = "would free" if explanation.asked_afresh else "frees"
     victims = ", ".join(f"{pod} (priority {priority})" for pod, priority in eviction.victims)
     return (
-        f"Preemption {frees} {eviction.node}, one of {eviction.candidates} candidates:"
+        f"Preemption {frees} {eviction.node}, one of {many(eviction.candidates, 'candidate')}:"
         f" {eviction.because}. Its victims: {victims}."
     )
 
@@ -178,15 +188,15 @@ def _taking(explanation: Explanation, most: int) -> Section:
         *(Column(feasible[0].scores[p].plugin, right=True) for p in varying),
         Column("total", right=True),
     )
-    rows = tuple(_row(node, varying) for node in feasible[:most])
-    parts.append(Grid(columns, rows, _left_out(len(feasible) - most)))
+    answers = [(node.node, _row(node, varying)) for node in feasible]
+    parts.append(_grid(columns, answers, most))
     if varying:
         parts.append("Scores are weight × normalised score = points (raw score).")
     return Section("Nodes that take it", tuple(parts))
 
 
 def _row(node: NodeAnswer, places: Sequence[int]) -> tuple[str, ...]:
-    return (node.node, *(_score(node.scores[p]) for p in places), f"{node.total}")
+    return (*(_score(node.scores[p]) for p in places), f"{node.total}")
 
 
 def _score(score: Scored) -> str:
@@ -197,8 +207,20 @@ def _alike(score: Scored) -> str:
     return f"{score.plugin} ({score.weight}×{score.normalized}={score.weighted})"
 
 
-def _left_out(count: int) -> str:
-    return f"... and {count:,} more; --all shows them, the JSON form has them" if count > 0 else ""
+def _grid(
+    columns: tuple[Column, ...], answers: Sequence[tuple[str, tuple[str, ...]]], most: int
+) -> Grid:
+    """A row per node with its answer; of too many, those with the same answer share one."""
+    if len(answers) <= most:
+        return Grid(columns, tuple((name, *answer) for name, answer in answers))
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, answer in answers:
+        alike.setdefault(answer, []).append(name)
+    shown = list(alike.items())[:most]
+    rows = tuple((some(names, 1), *answer) for answer, names in shown)
+    rest = len(answers) - sum(len(names) for _, names in shown)
+    unseen = f"... and {rest:,} more; " if rest else ""
+    return Grid(columns, rows, f"{unseen}--all shows each node, as does the JSON form")
 
 
 # Nodes that refuse it
@@ -210,12 +232,11 @@ def _refusing(explanation: Explanation, most: int) -> Section:
     parts: list[str | Grid] = []
     if refusing:
         titles = ("node", "first refused by", "verdict", "what would have to change")
-        rows = tuple(
-            (node.node, node.refusals[0].plugin, node.verdict, node.change)
-            for node in refusing[:most]
-        )
-        parts.append(Grid(tuple(map(Column, titles)), rows, _left_out(len(refusing) - most)))
+        answers = [
+            (node.node, (node.refusals[0].plugin, node.verdict, node.change)) for node in refusing
+        ]
+        parts.append(_grid(tuple(map(Column, titles)), answers, most))
     if unseen:
-        parts.append(f"{unseen} {'node was' if unseen == 1 else 'nodes were'} not looked at.")
+        parts.append(f"{many(unseen, 'node was', 'nodes were')} not looked at.")
     title = "Nodes that do not, the smallest change first" if refusing else "Other nodes"
     return Section(title, tuple(parts))

@@ -162,7 +162,7 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """The first few names: 'a, b, c and 4 more'."""
     rest = len(names) - most
     shown = ", ".join(names[:most])
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
 
 
 def by_unit(value: float, unit: str) -> str:

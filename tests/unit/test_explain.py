@@ -366,8 +366,28 @@ def test_nodes_beyond_enough_feasible_ones_are_not_looked_at():
     assert (verdicts.count("fits"), verdicts.count("not looked at")) == (144, 156)
     text = found.report()
     assert "144 of 300 nodes were looked at, from place 0" in text
-    assert "... and 124 more; --all shows them" in text
-    assert "more; --all" not in found.report(all_nodes=True)
+    assert "node-0 and 143 more" in text, "all 144 have the same scores"
+    assert "--all shows each node" in text
+    assert "--all" not in found.report(all_nodes=True)
+
+
+def test_many_nodes_share_a_line_where_their_answer_is_the_same():
+    nodes = [*[a_node(cpu_m=900)] * 15, *[a_node(cpu_m=500)] * 10]
+    text = explained(nodes, [], a_pod(cpu_m=1000)).report()
+    rows = [line.split("  ")[1] for line in text.splitlines() if "NodeResourcesFit" in line]
+    assert rows == ["node-0 and 14 more", "node-15 and 9 more"]
+
+
+def test_up_to_twenty_nodes_have_a_line_each():
+    text = explained([a_node(cpu_m=900)] * 20, [], a_pod(cpu_m=1000)).report()
+    assert sum("NodeResourcesFit  un" in line for line in text.splitlines()) == 20
+    assert "--all" not in text
+
+
+def test_kinds_of_answers_beyond_twenty_are_counted_by_their_nodes():
+    nodes = [a_node(cpu_m=900 - 10 * (n // 2)) for n in range(60)]  # 30 kinds of two nodes each
+    text = explained(nodes, [], a_pod(cpu_m=1000)).report()
+    assert "... and 20 more; --all shows each node" in text
 
 
 def test_nodes_that_a_pre_filter_leaves_out_are_told_apart():
@@ -379,6 +399,13 @@ def test_nodes_that_a_pre_filter_leaves_out_are_told_apart():
         ("node-0", "left out"),
     ]
     assert found.nodes[1].change == "does not meet metadata.name=node-1 (it has 'node-0')"
+    assert "1 of 2 nodes left out before any filter, 1 was looked at; one takes it." in str(found)
+
+
+def test_a_pod_may_leave_out_all_nodes():
+    term = NodeSelectorTerm(fields=(Requirement("metadata.name", "In", ("elsewhere",)),))
+    found = explained([a_node(), a_node()], [], a_pod(required_affinity=(term,)))
+    assert "All 2 nodes were left out before any filter." in str(found)
 
 
 def test_ties_are_named():
@@ -400,6 +427,7 @@ def test_no_scores_no_comparison():
 def test_no_node_at_all_is_said():
     found = explained([], [], a_pod())
     assert found.message == "no nodes available to schedule pods"
+    assert "There is no node at all." in str(found)
     assert found.closest is None
 
 
@@ -414,6 +442,20 @@ def test_preemption_names_victims_and_why_that_node():
     assert found.eviction.victims == (("default/pod-1", 1),)
     assert found.eviction.because == "its most important victim matters the least"
     assert "Its victims: default/pod-1 (priority 1)." in str(found)
+
+
+@pytest.mark.parametrize(
+    ("tie_break", "said"), [("first", "it comes first"), ("random", "it was picked at random")]
+)
+def test_a_tie_of_candidates_is_told_as_it_was_broken(tie_break, said):
+    low = a_pod(cpu_m=4000, priority=1)
+    cluster = a_cluster([a_node(), a_node()], [bound(low, 0), bound(low, 1)])
+    pod = put_pod(cluster, a_pod(cpu_m=1000, priority=10))
+    scheduler = a_scheduler(cluster)
+    scheduler.tie_break = tie_break
+    scheduler.queue.add(pod, cluster.pod_template(pod), 0)
+    text = str(explain_now(scheduler, pod))
+    assert f"one of 2 candidates: all are as good, and {said}." in " ".join(text.split())
 
 
 def test_asking_changes_nothing():
@@ -609,7 +651,7 @@ def test_the_command_prints_the_same_as_the_result(result, small):
         (["--pod", "shop/web"], "'shop/web' may be one of "),
         (["--pod", "pined"], "no pod 'pined' in this run. Did you mean 'pinned'?"),
         (["--pod", "default/web"], "no pod 'default/web' in this run."),
-        (["--pod", "web", "--at", "11m"], "got 11m; the run ends at 10m"),
+        (["--pod", "web", "--at", "11m"], "at: got 11m; expected at most 10m, the run's end"),
         (["--pod", "web", "--at", "soon"], "at: got 'soon'; expected a duration such as"),
     ],
 )
