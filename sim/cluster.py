@@ -49,6 +49,11 @@ SUFFIX_LENGTH = 5
 _SUFFIXES = len(SUFFIX_LETTERS) ** SUFFIX_LENGTH
 _SUFFIX_STEP = 8_675_309  # coprime to 27**5, so that consecutive serials look unrelated
 MS_PER_H = 3_600_000
+READY_REASON = {
+    NodeReady.TRUE: Reason.NODE_READY,
+    NodeReady.FALSE: Reason.NODE_SAYS_NOT_READY,
+    NodeReady.UNKNOWN: Reason.NODE_NOT_READY,
+}
 
 
 class Change(IntEnum):
@@ -70,6 +75,7 @@ class Change(IntEnum):
     NODE_READY = 12  # the Ready condition changed
     NODE_DOWN = 13
     NODE_UP = 14
+    NODE_CONDITION = 17  # another condition, such as DiskPressure
     OBJECT = 16  # a Deployment, ReplicaSet or Job; the id is a place in `changed_objects`
 
 
@@ -339,9 +345,16 @@ class Cluster:
         if self.nodes.ready[node] == ready:
             return
         self.nodes.ready[node] = ready
-        up = ready == NodeReady.TRUE
-        self._record(Reason.NODE_READY if up else Reason.NODE_NOT_READY, Of.NODE, node)
+        self._record(READY_REASON[ready], Of.NODE, node)
         self._tell(Change.NODE_READY, node)
+
+    def set_condition(self, node: int, kind: str, on: bool) -> None:
+        """Write a condition of a node other than Ready: DiskPressure, MemoryPressure, ..."""
+        before = self.nodes.conditions.get(node, frozenset())
+        after = before | {kind} if on else before - {kind}
+        if after != before:
+            self.nodes.conditions[node] = after
+            self._tell(Change.NODE_CONDITION, node)
 
     def fail_node(self, node: int, *, containers_die: bool = True) -> None:
         """The machine stops (or, with `containers_die` False, is cut off from the API).

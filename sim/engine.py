@@ -38,6 +38,7 @@ from sim.catalog import CONTROLLERS, default_profile
 from sim.clock import Clock, Lane
 from sim.cluster import Cluster, Template
 from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
+from sim.controllers.podgc import PodGC
 from sim.controllers.taint_eviction import TaintEviction
 from sim.controllers.volumes import EphemeralClaims, prepare, templates_of
 from sim.controlplane import ControlPlane, ControlPlaneSettings
@@ -163,6 +164,7 @@ class Simulation:
         self.kubelet = Kubelet(cluster, streams, self._times_of, ideal=ideal)
         self.lifecycle = NodeLifecycle(cluster, streams, self._lifecycle_settings())
         self.taint_eviction = TaintEviction(cluster, ideal=ideal)
+        self.podgc = PodGC(cluster, streams, qps=settings.qps, burst=settings.burst, ideal=ideal)
         self.controlplane = ControlPlane(
             cluster,
             CONTROLLERS,

@@ -58,6 +58,23 @@ class Reason(IntEnum):
     ERRORS_BEGIN = 33
     ERRORS_END = 34
     PREEMPTED = 35
+    NODE_SAYS_NOT_READY = 40
+    POD_GC = 41
+    NODE_DRAINED = 42
+    SPOT_NOTICE = 43
+    OUT_OF_CPU = 50
+    OUT_OF_MEMORY = 51
+    OUT_OF_STORAGE = 52
+    OUT_OF_PODS = 53
+    OUT_OF_RESOURCE = 54
+    NODE_AFFINITY = 55
+    NODE_NAME = 56
+    NODE_PORTS = 57
+    TAINT_TOLERATION = 58
+    UNEXPECTED_ADMISSION = 59
+    NODE_SHUTDOWN = 60
+    NODE_SHUTDOWN_END = 61
+    PREEMPTING = 62
 
 
 # reason -> (type, Kubernetes' name, message); {arg} is the argument: a number, node or text.
@@ -90,6 +107,10 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.NODE_CUT_OFF: ("Warning", "NodeCutOff", "Machine lost contact with the control plane"),
     Reason.NODE_UP: ("Normal", "NodeUp", "Machine works again"),
     Reason.NODE_NOT_READY: ("Warning", "NodeNotReady", "Node status is now: Unknown"),
+    Reason.NODE_SAYS_NOT_READY: ("Warning", "NodeNotReady", "Node status is now: False"),
+    Reason.POD_GC: ("Warning", "DeletionByPodGC", "Pod removed, its node is gone"),
+    Reason.NODE_DRAINED: ("Normal", "Evicted", "Evicted {object}, its node goes"),
+    Reason.SPOT_NOTICE: ("Warning", "SpotInterruption", "Machine will be taken back"),
     Reason.NODE_READY: ("Normal", "NodeReady", "Node status is now: Ready"),
     Reason.TAINTED: ("Warning", "Tainted", "Taint added: {text}"),
     Reason.UNTAINTED: ("Normal", "Untainted", "Taint removed: {text}"),
@@ -103,6 +124,27 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.NODE_SCHEDULABLE: ("Normal", "NodeSchedulable", "Node was uncordoned"),
     Reason.ERRORS_BEGIN: ("Warning", "RequestsFail", "Requests begin to fail"),
     Reason.ERRORS_END: ("Normal", "RequestsSucceed", "All requests are answered again"),
+    Reason.OUT_OF_CPU: ("Warning", "OutOfcpu", "Node didn't have enough resource: cpu"),
+    Reason.OUT_OF_MEMORY: ("Warning", "OutOfmemory", "Node didn't have enough resource: memory"),
+    Reason.OUT_OF_STORAGE: (
+        "Warning",
+        "OutOfephemeral-storage",
+        "Node didn't have enough resource: ephemeral-storage",
+    ),
+    Reason.OUT_OF_PODS: ("Warning", "OutOfpods", "Node didn't have enough resource: pods"),
+    Reason.OUT_OF_RESOURCE: ("Warning", "OutOfResource", "Node didn't have enough of a resource"),
+    Reason.NODE_AFFINITY: ("Warning", "NodeAffinity", "Pod was rejected: node affinity"),
+    Reason.NODE_NAME: ("Warning", "NodeName", "Pod was rejected: it names another node"),
+    Reason.NODE_PORTS: ("Warning", "NodePorts", "Pod was rejected: its host ports are taken"),
+    Reason.TAINT_TOLERATION: ("Warning", "TaintToleration", "Pod was rejected: node taints"),
+    Reason.UNEXPECTED_ADMISSION: (
+        "Warning",
+        "UnexpectedAdmissionError",
+        "Pod was rejected: no pods can make room for it",
+    ),
+    Reason.NODE_SHUTDOWN: ("Warning", "NodeShutdown", "Pod was rejected: its node shuts down"),
+    Reason.NODE_SHUTDOWN_END: ("Normal", "Terminated", "Stopped because its node shuts down"),
+    Reason.PREEMPTING: ("Warning", "Preempting", "Stopped to make room for a critical pod"),
     Reason.PREEMPTED: ("Normal", "Preempted", "Preempted by a pod of higher priority"),
 }
 

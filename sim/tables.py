@@ -146,6 +146,7 @@ class NodeTable(_Columns):
         self.taint_sets: list[tuple[Taint, ...]] = [()]
         self.pods: list[dict[int, None]] = []  # pods that hold resources, in order of binding
         self.by_name: dict[str, int] = {}
+        self.conditions: dict[int, frozenset[str]] = {}  # those that are True, besides Ready
         self.images = Images()
         self._label_columns: dict[str, _LabelColumn] = {}
 

@@ -108,6 +108,7 @@ class NodeLifecycle:
             Change.NODE_TAINTS: self._node_taints,
             Change.NODE_SCHEDULABLE: self._sync_noschedule,
             Change.NODE_READY: self._node_ready,
+            Change.NODE_CONDITION: self._sync_noschedule,
             Change.NODE_DOWN: self._node_down,
             Change.NODE_UP: self._node_up,
         }
@@ -434,7 +435,10 @@ class NodeLifecycle:
 
     def _noschedule(self, node: int) -> tuple[Taint, ...]:
         table = self.cluster.nodes
-        conditions = {"Ready": STATUS[self._ready(node)]}
+        ready = self._ready(node)
+        conditions = {"Ready": STATUS[ready]}
+        if ready != NodeReady.UNKNOWN:  # else the others are Unknown too
+            conditions |= dict.fromkeys(sorted(table.conditions.get(node, ())), TRUE)
         return noschedule_taints(conditions, bool(table.unschedulable[node]), table.taints(node))
 
     # The client

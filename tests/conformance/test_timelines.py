@@ -21,6 +21,8 @@ from tests.conformance.timelines import Replay, is_about_nodes, is_timeline
 SAMPLE = Path(__file__).parent / "sample"
 SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared")) / "conformance"
 UNREACHABLE = "node.kubernetes.io/unreachable"
+NOT_READY = "node.kubernetes.io/not-ready"
+DISK_PRESSURE = "node.kubernetes.io/disk-pressure:NoSchedule"
 NOSCHEDULE, NOEXECUTE = f"{UNREACHABLE}:NoSchedule", f"{UNREACHABLE}:NoExecute"
 
 PERIOD_S = 5.005
@@ -34,6 +36,8 @@ STEP_S = 0.25  # by how much our spacing may differ from the recorded one: both 
 PAUSE_S = 12.0  # the first taint after a change of the zone's state
 UNTAINT_S = 5.5  # NoExecute removed after Ready
 END_S = float("inf")
+GC_MS = 20_000
+BURST_S = 1.0  # pods of a node that go in one pass of pod GC, two calls each at 20 a second
 DELETION_S = 0.3  # after the taint and the tolerationSeconds
 
 # --- what is compared
@@ -63,8 +67,17 @@ class Comparison:
         self.pods = [data["observed"], *data["repeats"]][run]["pods"]
         self.unknown = first_times(self.theirs, "readyUnknown")
         first_pass_ms = round((min(self.unknown.values()) - WRITE_S) * 1000)
-        self.replay = Replay(data, first_pass_ms % round(PERIOD_S * 1000))
+        phase_ms = first_pass_ms % round(PERIOD_S * 1000)
+        self.replay = Replay(data, phase_ms, gc_phase_ms=self.gc_phase_ms())
         self.ours = self.replay.node_events()
+
+    def gc_phase_ms(self):
+        """When the recorded run collected pods, None if it never did."""
+        failed = [at_s for pod in self.pods for at_s, phase in pod["phase"] if phase == "Failed"]
+        return round(min(failed) * 1000) % GC_MS if failed else None
+
+    def actions(self, do):
+        return [action for action in self.data["scenario"]["actions"] if action["do"] == do]
 
     def nodes_become_unknown(self):
         """Every node in time, and in the same pass unless its lease was renewed near one."""
@@ -132,6 +145,82 @@ class Comparison:
             self.compare_gaps(gaps(ours), gaps(theirs))
         return compared
 
+    def node_that_reports_not_ready_is_tainted(self):
+        """NoSchedule at once, NoExecute in the next pass; and back again."""
+        compared = 0
+        for cause, prefix, effect, within_s in (
+            ("readyFalse", "taint", "NoSchedule", AT_ONCE_S),
+            ("readyFalse", "taint", "NoExecute", UNTAINT_S),
+            ("readyTrue", "untaint", "NoSchedule", AT_ONCE_S),
+            ("readyTrue", "untaint", "NoExecute", UNTAINT_S),
+        ):
+            for nodes in (self.ours, self.theirs):
+                said = {name for name, times in nodes.items() if times.get("readyFalse")}
+                for name in sorted(said):
+                    [caused_s] = nodes[name][cause]
+                    [came_s] = nodes[name][f"{prefix} {NOT_READY}:{effect}"]
+                    assert 0 <= came_s - caused_s <= within_s, f"{name}: {prefix} {effect}"
+                    compared += 1
+        return compared
+
+    def pods_stay_ready_where_the_kubelet_reports_not_ready(self):
+        """A live kubelet's Ready=False costs no pod its Ready condition before it is deleted."""
+        said = {name for name, times in self.ours.items() if times.get("readyFalse")}
+        deleted = self.replay.deleted_of()
+        for node, at_s, pod in self.replay.unready_pods:
+            assert node not in said or deleted[pod] <= at_s, f"{node} at {at_s}"
+        return len(said)
+
+    def disk_pressure_is_tainted_at_once(self):
+        """As long as the kubelet reports it."""
+        compared = 0
+        for name, times in self.theirs.items():
+            for verb in ("taint", "untaint"):
+                theirs = times.get(f"{verb} {DISK_PRESSURE}", [])
+                ours = self.ours[name].get(f"{verb} {DISK_PRESSURE}", [])
+                assert len(ours) == len(theirs), name
+                for our_s, their_s in zip(ours, theirs, strict=True):
+                    assert abs(our_s - their_s) <= DELETION_S, name
+                    compared += 1
+        return compared
+
+    def out_of_service_pods_are_deleted_at_once(self):
+        """All pods of the node that were not being deleted, within 0.3 s."""
+        compared = 0
+        for action in self.actions("taint"):
+            for pods in (self.replay.pod_ends(), self.recorded_ends()):
+                mine = [end for end in pods if end[0] == action["node"]]
+                late = [end for end in mine if end[1] is None or end[1] > action["at"] + DELETION_S]
+                assert mine
+                assert late == []
+                compared += sum(end[1] >= action["at"] for end in mine)
+        return compared
+
+    def pods_of_lost_nodes_go_with_a_gc_pass(self):
+        """Out of service: in the next pass; object deleted: in the third one after it."""
+        compared = 0
+        for action in (*self.actions("taint"), *self.actions("deleteNode")):
+            name = action.get("node") or action["name"]
+            for pods in (self.replay.pod_ends(), self.recorded_ends()):
+                gone = [end[2] for end in pods if end[0] == name]
+                assert gone
+                assert None not in gone
+                after_s = [at_s - action["at"] for at_s in gone]
+                wanted = (0, 20 + BURST_S) if "taint" in action else (40, 60 + BURST_S)
+                assert wanted[0] <= min(after_s) <= max(after_s) <= wanted[1], f"{name}: {after_s}"
+                assert max(gone) - min(gone) <= BURST_S, name
+                compared += len(gone)
+            [ours, theirs] = (
+                min(end[2] for end in pods if end[0] == name)
+                for pods in (self.replay.pod_ends(), self.recorded_ends())
+            )
+            assert abs(ours - theirs) <= DELETION_S, f"{name}: {ours} for {theirs}"
+        return compared
+
+    def recorded_ends(self):
+        """(node, deleted, gone) of each recorded pod."""
+        return [(pod["node"], pod["deleting"], pod["gone"]) for pod in self.pods]
+
     def taint_times(self, nodes, zone):
         names = {n["name"] for n in self.data["scenario"]["nodes"] if n.get("zone", "") == zone}
         taints = first_times(nodes, f"taint {NOEXECUTE}")
@@ -172,6 +261,11 @@ QUANTITIES = [
     Comparison.noexecute_taints_are_as_many_and_as_fast,
     Comparison.noexecute_goes_in_the_next_pass,
     Comparison.pods_go_when_their_toleration_ends,
+    Comparison.node_that_reports_not_ready_is_tainted,
+    Comparison.pods_stay_ready_where_the_kubelet_reports_not_ready,
+    Comparison.disk_pressure_is_tainted_at_once,
+    Comparison.out_of_service_pods_are_deleted_at_once,
+    Comparison.pods_of_lost_nodes_go_with_a_gc_pass,
 ]
 CHANCE = {
     "which_node_is_tainted_first": "any of those found in the first pass",

@@ -15,6 +15,7 @@ from sim.catalog import CONTROLLERS, default_profile
 from sim.clock import Lane
 from sim.cluster import Change, Cluster
 from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
+from sim.controllers.podgc import PodGC
 from sim.controllers.taint_eviction import TaintEviction
 from sim.controlplane import ControlPlane, ControlPlaneSettings
 from sim.kubelet import Kubelet
@@ -25,11 +26,11 @@ from sim.podtimes import PodTimes
 from sim.recorder import Of, Reason
 from sim.rng import Streams, Uniforms
 from sim.scheduler import Scheduler
-from sim.tables import NEVER
+from sim.tables import NEVER, NodeReady
 from sim.units import amount, cpu_m
 from sim.workloads import Deployment, Service
 
-NODE_ACTIONS = {"crash", "recover"}
+NODE_ACTIONS = {"crash", "recover", "condition", "taint", "deleteNode"}
 WATCH_MS = 10  # until the recorder's kubelet saw a pod: 5 to 20 ms
 SCHEDULER_MS = 10
 DAEMON_TOLERATIONS = tuple(
@@ -45,10 +46,8 @@ def is_timeline(data):
 
 def is_about_nodes(data):
     """Whether all that is done in it is that nodes fail and come back."""
-    return {action["do"] for action in data["scenario"]["actions"]} in (
-        NODE_ACTIONS,
-        {"crash"},
-    )
+    done = {action["do"] for action in data["scenario"]["actions"]}
+    return "crash" in done and done <= NODE_ACTIONS
 
 
 def ms(seconds):
@@ -58,7 +57,7 @@ def ms(seconds):
 class Replay:
     """One run of a scenario, with monitor passes at `monitor_phase_ms` + 5,005 ms × k."""
 
-    def __init__(self, data, monitor_phase_ms, seed=1):
+    def __init__(self, data, monitor_phase_ms, gc_phase_ms=None, seed=1):
         scenario = data["scenario"]
         self.kubelet_of = scenario.get("kubelet") or data.get("kubelet")
         self.phases = [ms(node["leasePhase"]) for node in scenario["nodes"]]
@@ -76,9 +75,13 @@ class Replay:
             monitor_phase_ms=monitor_phase_ms,
         )
         TaintEviction(cluster)
+        PodGC(cluster, streams, phase_ms=gc_phase_ms)
         ControlPlane(cluster, CONTROLLERS, ControlPlaneSettings())
         self.unready = []  # (node, second) of each pod that lost its Ready condition
+        self.unready_pods = []  # the same, with the pod
+        self.gone = {}  # pod -> second
         cluster.watch(self.note_ready, [Change.POD_READY])
+        cluster.watch(self.note_gone, [Change.POD_REMOVED])
         for node in scenario["nodes"]:
             self.add_node(node)
         for item in scenario["objects"]:
@@ -110,6 +113,10 @@ class Replay:
         if not pods.ready[pod]:
             name = self.cluster.nodes.names[pods.node[pod]]
             self.unready.append((name, self.cluster.clock.now_ms / 1000))
+            self.unready_pods.append((*self.unready[-1], pod))
+
+    def note_gone(self, _change, pod):
+        self.gone[pod] = self.cluster.clock.now_ms / 1000
 
     def add_node(self, node):
         name, zone = node["name"], node.get("zone", "")
@@ -156,13 +163,33 @@ class Replay:
             cluster.bind(made, node)
 
     def do(self, action):
+        getattr(self, f"do_{action['do']}")(action)
+
+    def do_crash(self, action):
         for name in action["nodes"]:
-            node = self.cluster.nodes[name]
-            if action["do"] == "crash":
-                containers_die = action.get("mode", "crash") == "crash"
-                self.cluster.fail_node(node, containers_die=containers_die)
-            else:
-                self.cluster.recover_node(node)
+            containers_die = action.get("mode", "crash") == "crash"
+            self.cluster.fail_node(self.cluster.nodes[name], containers_die=containers_die)
+
+    def do_recover(self, action):
+        for name in action["nodes"]:
+            self.cluster.recover_node(self.cluster.nodes[name])
+
+    def do_condition(self, action):
+        """The kubelet reports these conditions and no others."""
+        node, said = self.cluster.nodes[action["node"]], action["conditions"]
+        ready = said.get("Ready", "True") == "True"
+        self.cluster.set_node_ready(node, NodeReady.TRUE if ready else NodeReady.FALSE)
+        kinds = {*self.cluster.nodes.conditions.get(node, ()), *said} - {"Ready"}
+        for kind in sorted(kinds):
+            self.cluster.set_condition(node, kind, said.get(kind) == "True")
+
+    def do_taint(self, action):
+        node, said = self.cluster.nodes[action["node"]], action["taint"]
+        taint = Taint(said["key"], said["effect"], said.get("value", ""))
+        self.cluster.set_taints(node, (*self.cluster.nodes.taints(node), taint))
+
+    def do_deleteNode(self, action):  # noqa: N802 (the recording's word)
+        self.cluster.remove_node(self.cluster.nodes[action["name"]])
 
     def node_events(self):
         """What the API showed of nodes, as `derived.nodes` of a timeline: seconds per kind."""
@@ -193,6 +220,20 @@ class Replay:
                     self.toleration_s(pod),
                 )
 
+    def deleted_of(self):
+        """pod -> the second of its deletion, if it was deleted."""
+        deleting_ms = self.cluster.pods.deleting_ms[: len(self.cluster.pods)].tolist()
+        return {pod: ms / 1000 for pod, ms in enumerate(deleting_ms) if ms != NEVER}
+
+    def pod_ends(self):
+        """(node, deleted, gone) of each pod that had a node; None for what did not happen."""
+        pods, deleted = self.cluster.pods, self.deleted_of()
+        return [
+            (self.cluster.nodes.names[pods.node[pod]], deleted.get(pod), self.gone.get(pod))
+            for pod in range(len(pods))
+            if pods.node[pod] >= 0
+        ]
+
     def toleration_s(self, pod):
         tolerations = self.cluster.pod_template(pod).pod.spec.tolerations
         return next((t.seconds for t in tolerations if t.tolerates(UNREACHABLE)), 0)
@@ -201,6 +242,7 @@ class Replay:
 UNREACHABLE = Taint("node.kubernetes.io/unreachable", "NoExecute")
 WORDS = {
     Reason.NODE_NOT_READY: "readyUnknown",
+    Reason.NODE_SAYS_NOT_READY: "readyFalse",
     Reason.NODE_READY: "readyTrue",
     Reason.TAINTED: "taint ",
     Reason.UNTAINTED: "untaint ",
