@@ -221,6 +221,16 @@ def kept_phase(computed: Phase, *before: Phase | None) -> Phase:
     return next((p for p in before if p in ("Succeeded", "Failed")), computed)
 
 
+def past_deadline(started_ms: int | None, now_ms: int, deadline_ms: int | None) -> bool:
+    """Whether activeDeadlineSeconds is over: such a pod is Failed, reason DeadlineExceeded.
+
+    `started_ms` is its status' startTime, when the kubelet first saw it (active_deadline.go).
+    """
+    if started_ms is None or deadline_ms is None:
+        return False
+    return now_ms - started_ms >= deadline_ms
+
+
 def any_regular_started(spec: PodSpec, states: States) -> bool:
     """Whether some regular container runs or has run (container/helpers.go)."""
     found = (states.get(container.name) for container in spec.containers)
@@ -235,8 +245,8 @@ def _failed_for_good(rules: PodRules, name: str, state: ContainerState | None) -
 
 
 def _is_pending(state: ContainerState | None) -> bool:
-    """No instance of a plain init container has ended yet."""
-    if state is None or state.state == "running":
+    """No instance of a plain init container is known to have ended."""
+    if state is None or state.state in ("running", "unknown"):
         return True
     return state.waits and state.ended_with is None
 

@@ -21,6 +21,7 @@ from sim.podstate import (
     conditions,
     is_ready,
     kept_phase,
+    past_deadline,
     phase,
     restarts,
     restarts_all,
@@ -188,6 +189,7 @@ def test_a_pod_runs_once_something_is_known_of_every_container(states, expected)
         (exited(1), "Always", "Pending"),
         (backing_off(1), "OnFailure", "Pending"),
         (exited(1), "Never", "Failed"),
+        (UNKNOWN, "Always", "Pending"),
         (exited(0), "Never", "Pending"),  # the regular container has not been created yet
     ],
 )
@@ -215,6 +217,26 @@ def test_own_policies_decide_about_the_end_of_a_pod_from_1_35_on():
     own = {"a": OwnRestart("Never"), "b": OwnRestart("Never")}
     assert phase(rules("ab", own=own, gates=V1_35), states) == "Failed"
     assert phase(rules("ab", own=own, gates=V1_34), states) == "Running"
+
+
+@pytest.mark.parametrize(
+    ("started_ms", "now_ms", "deadline_ms", "past"),
+    [
+        (1_000, 10_999, 10_000, False),
+        (1_000, 11_000, 10_000, True),
+        (None, 99_000, 10_000, False),  # the kubelet has not seen it yet
+        (1_000, 99_000, None, False),
+    ],
+)
+def test_a_deadline_counts_from_when_the_kubelet_first_saw_the_pod(
+    started_ms, now_ms, deadline_ms, past
+):
+    assert past_deadline(started_ms, now_ms, deadline_ms) is past
+
+
+def test_an_init_container_of_which_nothing_is_known_counts_as_not_done():
+    states = {"i": UNKNOWN, "a": RUNNING}
+    assert phase(rules(init="i"), states) == "Pending"
 
 
 @pytest.mark.parametrize("final", ["Succeeded", "Failed"])
