@@ -11,9 +11,9 @@ import pytest
 LAYERS = [
     "errors units rng labels scalars schema",
     "podspec yamls evictionrank",
-    "events",
-    "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded",
-    "admission podstate resize termination eviction",
+    "events laws",
+    "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded curves",
+    "usage admission podstate resize termination eviction",
     "podsync recorder podcounts podaffinity manifests",
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
