@@ -76,21 +76,28 @@ class _Draft:
         self.ephemeral: tuple[int, ...] = ()
         self.kills: list[Kill] = []
         self.resizes: list[tuple[str, Difference]] = []
+        self.pod_level_changed = False
 
-    def actions(self, *, pod_level_changed: bool) -> Actions:
+    def actions(self) -> Actions:
         """The finished value."""
-        updates = [(name, found) for name, found in self.resizes if not found.restarts]
-        return Actions(
+        found = Actions(
             kill_pod=self.over,
             attempt=self.attempt,
             init_to_start=tuple(self.init),
             containers_to_start=tuple(self.regular),
             ephemeral_to_start=self.ephemeral,
             containers_to_kill=tuple(self.kills),
-            cpu_updates=update_order((name, found.cpu_growth) for name, found in updates),
-            memory_updates=update_order((name, found.memory_growth) for name, found in updates),
-            update_pod_resources=any(found.restarts for _, found in self.resizes),
-            update_pod_level_resources=pod_level_changed,
+            update_pod_level_resources=self.pod_level_changed,
+        )
+        return self._with_updates(found) if self.resizes else found
+
+    def _with_updates(self, found: Actions) -> Actions:
+        updates = [(name, one) for name, one in self.resizes if not one.restarts]
+        return replace(
+            found,
+            cpu_updates=update_order((name, one.cpu_growth) for name, one in updates),
+            memory_updates=update_order((name, one.memory_growth) for name, one in updates),
+            update_pod_resources=any(one.restarts for _, one in self.resizes),
         )
 
 
@@ -121,7 +128,8 @@ def actions(
     draft.ephemeral = tuple(i for i, name in enumerate(ephemeral) if name not in states)
     if _init(rules, states, draft, actuated):
         _regular(rules, states, draft, actuated, deleting=deleting)
-    return draft.actions(pod_level_changed=_pod_level_changed(rules, actuated))
+    draft.pod_level_changed = _pod_level_changed(rules, actuated)
+    return draft.actions()
 
 
 def _record(state: ContainerState) -> ContainerState | None:
