@@ -120,7 +120,8 @@ class Outcome:
         if pods.reason[pod]:
             return WORDS[Reason(int(pods.reason[pod]))][1]
         if pods.node[pod] == UNBOUND and pods.exists[pod]:
-            return "Unschedulable"
+            gated = self.cluster.pod_template(pod).pod.spec.scheduling_gates
+            return "SchedulingGated" if gated else "Unschedulable"
         return ""
 
     def _seconds(self, times_ms: Ints) -> Floats:

@@ -56,6 +56,7 @@ class _Group:
     end_s: float
     zone: str = ""
     objects: dict[str, None] = field(default_factory=dict)  # in order, without repeats
+    causes: dict[str, None] = field(default_factory=dict)  # pods for which others were preempted
 
 
 def happened(result: Result) -> Section:
@@ -131,8 +132,9 @@ def _groups(result: Result, flapping: set[str]) -> list[_Group]:
     opened: dict[tuple[str, str], _Group] = {}
     groups: list[_Group] = []
     down: set[str] = set()
-    columns = (rows["t_s"], rows["reason"], rows["object"], rows["message"])
-    for at_s, reason, name, message in zip(*columns, strict=True):
+    causes = _preemptors(events).loc[rows.index]
+    columns = (rows["t_s"], rows["reason"], rows["object"], rows["message"], causes)
+    for at_s, reason, name, message, cause in zip(*columns, strict=True):
         if not _worth_telling(reason, name, message, down):
             continue
         zone = zones.get(name.removeprefix("Node/"), "") if reason in NODES else ""
@@ -142,7 +144,18 @@ def _groups(result: Result, flapping: set[str]) -> list[_Group]:
             groups.append(group)
         group.end_s = at_s
         group.objects[name] = None
+        if cause:
+            group.causes[cause] = None
     return groups
+
+
+def _preemptors(events: pd.DataFrame) -> pd.Series[str]:
+    """For each pod that was preempted the one it made room for.
+
+    The scheduler says that a pod found no node right before it preempts others for it.
+    """
+    failed = events["object"].where(events["reason"] == "FailedScheduling")
+    return failed.ffill().where(events["reason"] == "Preempted").fillna("")
 
 
 def _worth_telling(reason: str, name: str, message: str, down: set[str]) -> bool:
@@ -162,7 +175,9 @@ def _sentence(group: _Group, result: Result) -> str:
         return f"{names}: {SERVICES[group.reason]}"
     said = many(len(group.objects), *(NODES | PODS)[group.reason])
     if group.reason in PODS:
-        return f"{said}: {some(_workloads(list(group.objects), result.pods))}"
+        whom = some(_workloads(list(group.objects), result.pods))
+        by = some(_workloads(list(group.causes), result.pods))
+        return f"{said}{f' for {by}' if by else ''}: {whom}"
     zone = f"zone {group.zone}: " if group.zone else ""
     return f"{zone}{said} ({names})"
 

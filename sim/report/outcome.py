@@ -210,7 +210,7 @@ def _why_waiting(result: Result, slow: pd.DataFrame) -> Grid:
     for (namespace, workload), group in slow.groupby(["namespace", "workload"], sort=False):
         said = (messages.get(f"Pod/{namespace}/{pod}", "") for pod in group["pod"])
         reasons = Counter(message for message in said if message)
-        why = reasons.most_common(1)[0][0] if reasons else "no refusal: it waited for its turn"
+        why = reasons.most_common(1)[0][0] if reasons else _untried(group)
         still = int(_waits(group).sum())
         rows.append((f"{namespace}/{workload}", len(group), still, group["wait_s"].max(), why))
     rows.sort(key=lambda row: (-row[2], -row[3], row[0]))
@@ -222,6 +222,15 @@ def _why_waiting(result: Result, slow: pd.DataFrame) -> Grid:
         text_column("the scheduler's reason, most often"),
     )
     return first_rows(columns, rows, ROWS, "the pods table")
+
+
+def _untried(group: pd.DataFrame) -> str:
+    """Why pods waited that no attempt refused."""
+    if (group["reason"] == "SchedulingGated").any():
+        return "not tried: it has scheduling gates"
+    if _waits(group).any():
+        return "not tried: its turn never came, or no profile has its schedulerName"
+    return "no refusal: it waited for its turn"
 
 
 def _last_refusals(events: pd.DataFrame) -> dict[str, str]:

@@ -54,6 +54,12 @@ def test_a_pod_that_no_node_takes_waits_to_the_end():
     assert row["wait_s"] == 3_600
 
 
+def test_a_gated_pod_says_that_it_is_not_tried():
+    pod = a_bare_pod()
+    pod["spec"]["schedulingGates"] = [{"name": "example.com/quota"}]
+    assert only(outcome([pod]).pods)["reason"] == "SchedulingGated"  # as the PodScheduled condition
+
+
 def test_requested_is_an_average_over_time_and_used_what_was_used():
     # 1 of 4 cores for 10 of 60 minutes: 1/24; used are 400 m of it
     behaviour = [{"exit": {"after": "10m"}, "cpu": {"base": "400m"}}]

@@ -256,6 +256,34 @@ def test_waits_of_ordinary_length_are_left_out():
     assert "pending" not in report.sections(result)
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("SchedulingGated", "not tried: it has scheduling gates"),
+        ("Unschedulable", "not tried: its turn never came, or no profile has its schedulerName"),
+    ],
+)
+def test_a_pod_that_waits_without_having_been_tried_says_why(reason, said):
+    waits = a_pod("held", reason=reason, scheduled_s=NAN, wait_s=7200.0)
+    assert said in " ".join(text_of(a_result(pods=[waits]), "pending").split())
+
+
+def test_those_who_were_preempted_and_for_whom_are_told():
+    pods = [
+        a_pod("web-1", workload="Deployment/web"),
+        a_pod("web-2", workload="Deployment/web"),
+        a_pod("job-1", workload="Job/urgent"),
+    ]
+    events = [
+        an_event(60.0, "FailedScheduling", "Pod/shop/web-9", "no room"),
+        an_event(90.0, "FailedScheduling", "Pod/shop/job-1", "no room"),
+        an_event(90.0, "Preempted", "Pod/shop/web-1"),
+        an_event(90.0, "Preempted", "Pod/shop/web-2"),
+    ]
+    text = text_of(a_result(pods=pods, events=events), "failures")
+    assert "2 pods preempted for Job/urgent ×1: Deployment/web ×2" in text
+
+
 def test_pod_that_waited_without_a_refusal_waited_for_its_turn():
     result = a_result(pods=[a_pod("web-1", wait_s=3.0)])
     assert "no refusal: it waited for its turn" in text_of(result, "pending")

@@ -104,3 +104,13 @@ def test_the_percentage_of_the_configuration_is_that_of_the_scheduler():
     simulation = Simulation(a_scenario(pods(1), scheduler={"config": config}))
     simulation.clock.run(1_000)
     assert simulation.scheduler.percentage_of(simulation.cluster.pod_template(0)) == 30
+
+
+def test_the_report_says_for_whom_pods_were_preempted():
+    """2 nodes of 4 cores: a pod of 3 cores, more important, finds 2 of 2.5 cores there."""
+    low, high = pods(2, cpu="2500m", priority=1), a_bare_pod("urgent", cpu="3")
+    high["spec"].update(priority=9)
+    for pod in low:
+        pod["spec"]["nodeName"] = f"pool-{pod['metadata']['name'][-1]}"
+    text = " ".join(run([*low, high], {}).report().split())
+    assert "1 pod preempted for Pod/urgent ×1: Pod/pod-" in text
