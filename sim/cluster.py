@@ -12,36 +12,32 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
-import numpy as np
-
 from sim.clock import Clock
 from sim.events import Kind, NodeFacts, PodFacts
+from sim.invariants import check_cluster
 from sim.labels import Labels, Selector
 from sim.nodes import NodeShape
 from sim.podaffinity import AffinityCounts
 from sim.podcounts import PodCounts
 from sim.podspec import (
     CPU,
-    DEFAULT_CPU_REQUEST_M,
-    DEFAULT_MEMORY_REQUEST_B,
     MEMORY,
     PODS,
-    HostPort,
     PodTemplate,
     Taint,
-    nonzero_request,
 )
 from sim.recorder import Of, Reason, Recorder
 from sim.storage import Key, Storage
 from sim.tables import (
     NEVER,
     UNBOUND,
-    Ints,
     NodeReady,
     NodeTable,
     Phase,
     PodTable,
 )
+from sim.templates import Template
+from sim.versioned import Versioned
 from sim.workloads import Deployment, Job, PodDisruptionBudget, ReplicaSet, Service
 
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # apimachinery util/rand: no vowels, no 0 1 3
@@ -107,84 +103,6 @@ class Workload:
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
-
-
-class Template:
-    """A pod template with what the cluster derives from it once.
-
-    `shape` numbers what the scheduler can see: templates of one shape are interchangeable to it.
-    `owner_selector` is that of the ReplicaSet that made the pods, `memo` what plugins derived.
-    """
-
-    __slots__ = (
-        "cpu_limit_m",
-        "cpu_m",
-        "host_ports",
-        "id",
-        "limits",
-        "memo",
-        "memory_b",
-        "memory_limit_b",
-        "nonzero_cpu_m",
-        "nonzero_memory_b",
-        "owner_selector",
-        "pod",
-        "qos",
-        "requests",
-        "rows",
-        "shape",
-        "unlimited_memory",
-    )
-
-    def __init__(
-        self,
-        template_id: int,
-        shape: int,
-        pod: PodTemplate,
-        nodes: NodeTable,
-        owner_selector: Selector | None = None,
-    ) -> None:
-        spec = pod.spec
-        self.owner_selector = owner_selector
-        self.memo: dict[Any, Any] = {}
-        self.id = template_id
-        self.shape = shape
-        self.pod = pod
-        self.requests = nodes.vector(spec.requests)
-        self.limits = nodes.vector(spec.limits)
-        self.rows = _rows(self.requests, self.limits)
-        self.cpu_m = spec.requests.get(CPU, 0)
-        self.memory_b = spec.requests.get(MEMORY, 0)
-        self.cpu_limit_m = spec.limits.get(CPU, 0)
-        self.memory_limit_b = spec.limits.get(MEMORY, 0)
-        self.nonzero_cpu_m = nonzero_request(spec, CPU, DEFAULT_CPU_REQUEST_M, on_node=True)
-        self.nonzero_memory_b = nonzero_request(
-            spec, MEMORY, DEFAULT_MEMORY_REQUEST_B, on_node=True
-        )
-        self.host_ports: tuple[HostPort, ...] = spec.host_ports
-        self.qos = spec.qos
-        self.unlimited_memory = any(MEMORY not in c.limits for c in spec.containers)
-
-
-def _rows(requests: Ints, limits: Ints) -> list[tuple[int, int, int]]:
-    """(resource row, request, limit) where one of them is not 0."""
-    size = max(len(requests), len(limits))
-    pairs = [np.concatenate([v, np.zeros(size - len(v), np.int64)]) for v in (requests, limits)]
-    return [(row, a, b) for row, (a, b) in enumerate(np.array(pairs).T.tolist()) if a or b]
-
-
-class Versioned(dict[_K, _V]):
-    """A dictionary that counts its changes, so that what was derived from it can be told stale."""
-
-    version = 0
-
-    def __setitem__(self, key: _K, value: _V) -> None:
-        self.version += 1
-        super().__setitem__(key, value)
-
-    def __delitem__(self, key: _K) -> None:
-        self.version += 1
-        super().__delitem__(key)
 
 
 class Cluster:
@@ -824,46 +742,7 @@ class Cluster:
 
     def check(self) -> None:
         """Re-derive every summed column; AssertionError names the first that differs."""
-        table, pods = self.nodes, self.pods
-        holders = [
-            pod
-            for pod in range(len(pods))
-            if pods.node[pod] != UNBOUND and pods.ended_ms[pod] == NEVER
-        ]
-        holders = sorted([*holders, *self._assumed])
-        self._check_sums(holders)
-        self.pod_counts.check()
-        self.affinity_counts.check()
-        on_nodes = sorted(pod for node in range(len(table)) for pod in table.pods[node])
-        assert on_nodes == holders, f"pods on nodes {on_nodes} are not the holders {holders}"
-        for pod in range(len(pods)):
-            node = int(pods.node[pod])
-            if pods.alive[pod]:
-                assert node != UNBOUND, f"pod {pod} runs without a node"
-                assert table.up[node], f"pod {pod} runs on node {node}, which is down"
-                assert pods.ended_ms[pod] == NEVER, f"pod {pod} runs after its end"
-            owned = pod in self.owners[pods.owner[pod]].pods
-            assert owned == pods.exists[pod], f"pod {pod}: in its owner's list {owned}"
-        waiting = int(np.sum(pods.exists[: len(pods)] & (pods.node[: len(pods)] == UNBOUND)))
-        assert waiting == self._pending, f"{self._pending} pending, {waiting} counted"
-
-    def _check_sums(self, holders: list[int]) -> None:
-        table = self.nodes
-        expected: Mapping[str, Ints] = {
-            name: np.zeros_like(getattr(table, name))
-            for name in ("requested", "limits", "nonzero_cpu_m", "nonzero_memory_b", "pod_count")
-        }
-        for pod in holders:
-            node, template = self._assumed.get(pod, self.pods.node[pod]), self.pod_template(pod)
-            rows = len(template.requests)
-            expected["requested"][:rows, node] += template.requests
-            expected["limits"][:rows, node] += template.limits
-            expected["nonzero_cpu_m"][node] += template.nonzero_cpu_m
-            expected["nonzero_memory_b"][node] += template.nonzero_memory_b
-            expected["pod_count"][node] += 1
-        for name, values in expected.items():
-            found = getattr(table, name)
-            assert np.array_equal(found, values), f"{name}: kept {found}, derived {values}"
+        check_cluster(self, self._assumed, self._pending)
 
 
 def suffix(serial: int) -> str:

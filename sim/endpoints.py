@@ -18,8 +18,9 @@ from sim.cluster import Change
 from sim.tables import NEVER, Phase
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.rng import Streams
+    from sim.templates import Template
     from sim.workloads import Service
 
 SYNC_MS = 18  # median delay from a Ready change to the slice, measured on a real control plane

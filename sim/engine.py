@@ -36,7 +36,7 @@ from sim.arrivals import STREAM_ANNOTATION, Stream
 from sim.availability import Availability
 from sim.catalog import CONTROLLERS, default_profile
 from sim.clock import Clock, Lane
-from sim.cluster import Cluster, Template
+from sim.cluster import Cluster
 from sim.controllers.node_lifecycle import LifecycleSettings, NodeLifecycle
 from sim.controllers.podgc import PodGC
 from sim.controllers.taint_eviction import TaintEviction
@@ -59,6 +59,7 @@ from sim.samples import Sampler
 from sim.scheduler import Binding, Scheduler
 from sim.search import nodes_to_find
 from sim.tables import NEVER, NodeReady
+from sim.templates import Template
 from sim.traffic import Traffic
 
 if TYPE_CHECKING:

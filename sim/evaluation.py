@@ -35,8 +35,9 @@ from sim.rows import FilterRow, LateRow, ScoreRow, StampOf, normalize_of
 from sim.tables import Bools, Ints, Ints8, Ints32
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.plugins.default_preemption import DefaultPreemption
+    from sim.templates import Template
 
 NO_NODES = np.empty(0, np.int64)
 INFEASIBLE = -1  # the total of a node that does not take the pod

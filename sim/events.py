@@ -17,7 +17,7 @@ from sim.labels import Labels
 from sim.podspec import Resources, Taint
 
 if TYPE_CHECKING:
-    from sim.cluster import Template
+    from sim.templates import Template
 
 
 class Kind(Enum):

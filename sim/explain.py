@@ -21,10 +21,11 @@ from sim.scheduler import NO_NODES_AVAILABLE, Attempt, Bind, Scheduler, refusal_
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.evaluation import Evaluation
     from sim.extend import FilterPlugin, NodeIds, Refusal, Whys
     from sim.search import Answer
+    from sim.templates import Template
 
 NodeVerdict = Literal["fits", "unschedulable", "unresolvable", "left out", "not looked at"]
 Format = Literal["text", "md", "json"]

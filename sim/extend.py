@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sim.actions import Action
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.events import Action as EventAction
     from sim.events import Event, Kind
+    from sim.templates import Template
 
 NodeIds = NDArray[np.int64]
 Whys = NDArray[np.int32]  # per asked node: 0 = fits, else what `verdict` explains

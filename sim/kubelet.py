@@ -27,9 +27,10 @@ from sim.recorder import Of, Reason
 from sim.tables import NEVER, Phase
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.overcommit import VictimPolicy
     from sim.rng import Streams
+    from sim.templates import Template
 
 __all__ = ["Kubelet", "PodTimes", "pod_times"]
 

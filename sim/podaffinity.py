@@ -28,8 +28,9 @@ from sim.tables import ABSENT, Ints, Ints32
 if TYPE_CHECKING:
     from array import array
 
-    from sim.cluster import Template, Versioned
     from sim.tables import NodeTable, PodTable
+    from sim.templates import Template
+    from sim.versioned import Versioned
 
 _Label = tuple[str, str]
 _ANYTHING: _Label = ("", "")  # where selectors are kept that require no label

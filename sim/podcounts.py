@@ -16,9 +16,9 @@ import numpy as np
 from sim.tables import NEVER, Bools, Ints, Ints32
 
 if TYPE_CHECKING:
-    from sim.cluster import Template
     from sim.labels import Selector
     from sim.tables import NodeTable, PodTable
+    from sim.templates import Template
 
 _Label = tuple[str, str, str]  # namespace, key, value
 

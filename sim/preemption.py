@@ -40,10 +40,11 @@ from sim.victims import (
 )
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.evaluation import Evaluation
     from sim.extend import NodeIds, Whys
     from sim.plugins.default_preemption import DefaultPreemption
+    from sim.templates import Template
     from sim.workloads import PodDisruptionBudget
 
 __all__ = ["RANKING", "Candidate", "NoPreemption", "Preemption", "Preemptor"]

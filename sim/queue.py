@@ -19,7 +19,8 @@ from sim.events import Action, Event, Kind, PodFacts, pod_updates
 from sim.extend import Gates, Listens
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 INITIAL_BACKOFF_S = 1  # podInitialBackoffSeconds
 MAX_BACKOFF_S = 10  # podMaxBackoffSeconds

@@ -15,7 +15,8 @@ import numpy as np
 from sim.extend import SKIP, FilterPlugin, NodeIds, ScorePlugin, Scores, Whys
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 StampOf = Callable[["Template", "Cluster"], Any]
 

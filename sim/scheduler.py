@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from sim.clock import Lane, TokenBucket
-from sim.cluster import Change, Cluster, Template
+from sim.cluster import Change, Cluster
 from sim.disruptions import Disruptions
 from sim.evaluation import INFEASIBLE, Diagnosis, Evaluation, Profile
 from sim.extend import Reserves
@@ -25,6 +25,7 @@ from sim.queue_events import EventSource
 from sim.recorder import Of, Reason
 from sim.search import Answer, Nominated, nodes_to_find, place_of, search
 from sim.tables import UNBOUND, Ints
+from sim.templates import Template
 
 if TYPE_CHECKING:
     from sim.extend import NodeIds

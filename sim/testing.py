@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.clock import Clock
-from sim.cluster import Cluster, Template
+from sim.cluster import Cluster
 from sim.extend import (
     MAX_SCORE,
     SKIP,
@@ -34,6 +34,7 @@ from sim.extend import (
 from sim.labels import Labels
 from sim.nodes import NodeShape
 from sim.podspec import CPU, MEMORY, Container, HostPort, PodSpec, PodTemplate, Resources, Taint
+from sim.templates import Template
 from sim.userplugins import adapted
 from sim.workloads import Service
 

@@ -25,7 +25,8 @@ from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Verdict, Whys
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 MadeBy = tuple[str, Path, dict[str, Any]]  # FILE.py:Class, where it is looked for, arguments
 
@@ -323,7 +324,8 @@ def _arity(user: Any, method: str) -> int:
 
 def _pod_of(args: tuple[Any, ...]) -> tuple[Any, Any]:
     """The pod and the cluster among the arguments of a call."""
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
     pods = [arg for arg in args if isinstance(arg, Template)]
     clusters = [arg for arg in args if isinstance(arg, Cluster)]

@@ -14,7 +14,8 @@ import numpy as np
 from sim.extend import MAX_SCORE, NodeIds, Reads, Scores
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 MIB = 1024 * 1024
 LEAST_B = 23 * MIB  # minThreshold: less counts as nothing

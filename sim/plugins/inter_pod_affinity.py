@@ -19,8 +19,9 @@ from sim.podaffinity import Key, Near, Side, Tally, Term, meets_all, terms_of
 from sim.tables import Bools, Ints, Ints32
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.podspec import PodTemplate
+    from sim.templates import Template
 
 NAMED = 3  # pods that an explanation names
 AFFINITY, ANTI_AFFINITY, EXISTING_ANTI_AFFINITY = 1, 2, 3

@@ -31,7 +31,8 @@ from sim.podspec import NodeSelectorTerm, PreferredTerm
 from sim.tables import ABSENT, Bools
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 ENFORCED, OWN = 1, 2
 REASONS = {

@@ -14,7 +14,8 @@ from sim.events import Action, Event, Kind
 from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 NOWHERE = -1
 

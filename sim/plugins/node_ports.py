@@ -16,8 +16,9 @@ from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.podspec import HostPort
+    from sim.templates import Template
 
 
 @dataclass(frozen=True, slots=True)

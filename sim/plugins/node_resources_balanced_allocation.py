@@ -17,7 +17,8 @@ from sim.podspec import CPU, MEMORY
 from sim.tables import Bools, Floats, NodeTable
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 
 @dataclass(frozen=True, slots=True)

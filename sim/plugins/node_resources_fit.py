@@ -29,7 +29,8 @@ from sim.tables import CPU_ROW, MEMORY_ROW, UNBOUND, Ints, NodeTable
 from sim.units import format_amount
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 NATIVE = (CPU, MEMORY, "ephemeral-storage")
 TOO_MANY_PODS = 1  # bit 0 of a why; bit 1 says "unresolvable", resource rows start at bit 2

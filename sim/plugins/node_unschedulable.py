@@ -15,7 +15,8 @@ from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 from sim.podspec import Taint, Toleration
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 CORDON_TAINT = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
 

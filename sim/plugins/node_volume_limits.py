@@ -18,10 +18,11 @@ from sim.extend import SKIP, Code, NodeIds, Reads, Shortfall, Verdict, Whys
 from sim.tables import UNBOUND
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.events import Event
     from sim.podspec import Volume
     from sim.storage import PersistentVolumeClaim, Storage
+    from sim.templates import Template
 
 TOO_MANY = 1
 MIGRATABLE = (  # disks named inline that CSI drivers take over (csi-translation-lib)

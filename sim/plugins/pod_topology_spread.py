@@ -25,9 +25,10 @@ from sim.podspec import SpreadConstraint
 from sim.tables import ABSENT, UNBOUND, Bools, Floats, Ints, Ints32
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.podcounts import Counts
     from sim.podspec import PodTemplate
+    from sim.templates import Template
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"

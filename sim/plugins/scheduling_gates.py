@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 from sim.events import Action, Event, Kind
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 
 @dataclass(frozen=True, slots=True)

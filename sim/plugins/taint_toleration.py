@@ -17,7 +17,8 @@ from sim.extend import MAX_SCORE, Code, NodeIds, Reads, Scores, Shortfall, Verdi
 from sim.podspec import Taint, Toleration
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
+    from sim.templates import Template
 
 HARD_EFFECTS = ("NoSchedule", "NoExecute")
 MAX_TAINTS = 1 << 12  # taints of one node that a reason can name

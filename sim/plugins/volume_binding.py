@@ -24,9 +24,10 @@ from sim.tables import ABSENT, Bools, Ints
 from sim.units import format_bytes
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.events import Event
     from sim.podspec import Volume
+    from sim.templates import Template
 
 ELSEWHERE, NO_VOLUME, NO_SPACE, NO_SUCH_VOLUME = 1, 2, 4, 8  # bits: several may hold
 REASONS = {  # sorted as text

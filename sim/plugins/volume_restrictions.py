@@ -17,8 +17,9 @@ from sim.podspec import Volume
 from sim.storage import READ_WRITE_ONCE_POD
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.events import Event
+    from sim.templates import Template
 
 DISK, CLAIM = 1, 2
 REASONS = {

@@ -16,9 +16,10 @@ from sim.extend import SKIP, Code, NodeIds, Reads, Rejection, Shortfall, Verdict
 from sim.tables import ABSENT, Bools
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.events import Event
     from sim.storage import PersistentVolume, Storage
+    from sim.templates import Template
 
 OTHER_ZONE = 1
 # The labels that are read, each with the one that a node may carry in its place.

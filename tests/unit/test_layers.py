@@ -11,10 +11,10 @@ import pytest
 LAYERS = [
     "errors units rng labels scalars schema",
     "podspec yamls evictionrank",
-    "events laws",
+    "events laws versioned templates",
     "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded curves",
     "usage admission podstate resize termination eviction",
-    "podsync recorder podcounts podaffinity manifests",
+    "podsync recorder podcounts podaffinity invariants manifests",
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations",
