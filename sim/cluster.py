@@ -75,6 +75,13 @@ class Change(IntEnum):
     OBJECT = 16  # a Deployment, ReplicaSet or Job; the id is a place in `changed_objects`
 
 
+# condition -> the reasons for events that it is no longer, and that it is now
+PRESSURE_REASONS = {
+    "MemoryPressure": (Reason.NO_MEMORY_PRESSURE, Reason.MEMORY_PRESSURE),
+    "DiskPressure": (Reason.NO_DISK_PRESSURE, Reason.DISK_PRESSURE),
+    "PIDPressure": (Reason.NO_PID_PRESSURE, Reason.PID_PRESSURE),
+}
+
 Watcher = Callable[[Change, int], None]
 UpdateWatcher = Callable[[Kind, Any, Any], None]  # what an object was, and what it has become
 _K = TypeVar("_K")
@@ -272,7 +279,21 @@ class Cluster:
         after = before | {kind} if on else before - {kind}
         if after != before:
             self.nodes.conditions[node] = after
+            self._note_condition(node, kind, on)
             self._tell(Change.NODE_CONDITION, node)
+
+    def _note_condition(self, node: int, kind: str, on: bool) -> None:
+        """Record it, and for how long memory was short."""
+        table, now_ms = self.nodes, self.clock.now_ms
+        if kind in PRESSURE_REASONS:
+            self._record(PRESSURE_REASONS[kind][on], Of.NODE, node)
+        if kind != "MemoryPressure":
+            return
+        if on:
+            table.memory_pressure_since_ms[node] = now_ms
+        else:
+            table.memory_pressure_ms[node] += now_ms - table.memory_pressure_since_ms[node]
+            table.memory_pressure_since_ms[node] = NEVER
 
     def fail_node(self, node: int, *, containers_die: bool = True) -> None:
         """The machine stops (or, with `containers_die` False, is cut off from the API).
@@ -492,6 +513,12 @@ class Cluster:
         self.nodes.oom_kills[self.pods.node[pod]] += 1
         self._record(reason, Of.POD, pod, self.recorder.text(container))
 
+    def count_eviction(self, pod: int, message: str) -> None:
+        """The pod's kubelet begins to evict it; it ends Failed, with that reason."""
+        self.pods.reason[pod] = Reason.EVICTED
+        self.nodes.evictions[self.pods.node[pod]] += 1
+        self._record(Reason.EVICTED, Of.POD, pod, self.recorder.text(message))
+
     def delete_pod(self, pod: int, reason: Reason | None = None) -> None:
         """Set the deletionTimestamp; an unbound or ended pod goes at once."""
         pods = self.pods
@@ -524,7 +551,8 @@ class Cluster:
             return
         self.pods.phase[pod] = phase
         self.pods.reason[pod] = reason
-        self._record(reason, Of.POD, pod, arg)
+        if reason != Reason.EVICTED:  # of which an event told when it began
+            self._record(reason, Of.POD, pod, arg)
         self._release(pod)
         self._tell(Change.POD_ENDED, pod)
 

@@ -349,14 +349,14 @@ class Containers:
 
     # Termination
 
-    def terminate(self, runs: Runs) -> None:
+    def terminate(self, runs: Runs, grace_ms: int) -> None:
         """TERM to all containers: each ends after its shutdown, at the latest after the grace."""
         runs.terminating = True
         for run in runs:
             if run.probes:
                 run.probes.pod_deleting(self._clock.now_ms)
             if run.running:
-                self._stop_within(runs, run, runs.plan.grace_ms)
+                self._stop_within(runs, run, grace_ms)
         if not runs.running:
             self._kubelets.stopped(runs.pod)
         else:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import sim
+from sim import eviction
 from sim.actions import (
     ApplyDeployment,
     CordonNodes,
@@ -46,10 +47,10 @@ from sim.endpoints import Endpoints
 from sim.errors import SimError
 from sim.faults.machines import Joining
 from sim.faults.start import start_faults
-from sim.kubelet import Kubelet
-from sim.nodes import DEFAULT_MAX_PODS, NodeShape
+from sim.kubelet import NO_EVICTION, Kubelet
+from sim.nodes import DEFAULT_MAX_PODS, EVICTION_MEMORY_B, NodeShape
 from sim.outcome import Outcome
-from sim.podspec import PODS
+from sim.podspec import MEMORY, PODS
 from sim.podtimes import PodTimes, pod_times
 from sim.profiles import Configuration
 from sim.recorder import Recorder
@@ -162,7 +163,9 @@ class Simulation:
         self.availability = Availability(cluster)
         self.ephemeral_claims = EphemeralClaims(cluster)  # before the scheduler sees their pods
         self.scheduler = self._scheduler()
-        self.kubelet = Kubelet(cluster, streams, self._times_of, ideal=ideal)
+        self.kubelet = Kubelet(
+            cluster, streams, self._times_of, ideal=ideal, eviction=self._eviction_of
+        )
         self.lifecycle = NodeLifecycle(cluster, streams, self._lifecycle_settings())
         self.taint_eviction = TaintEviction(cluster, ideal=ideal)
         self.podgc = PodGC(cluster, streams, qps=settings.qps, burst=settings.burst, ideal=ideal)
@@ -204,6 +207,10 @@ class Simulation:
             burst=settings.burst,
             ideal=settings.ideal,
         )
+
+    def _eviction_of(self, node: int) -> eviction.Settings:
+        """What the kubelet of a node evicts at."""
+        return self.cluster.nodes.shapes[node].eviction or NO_EVICTION
 
     def _times_of(self, template: Template) -> PodTimes:
         """How the containers of a template behave, by the scenario's word."""
@@ -313,8 +320,11 @@ class Simulation:
         for column in (pods.cpu_m_ms, pods.memory_b_s, pods.used_ms):
             column[: len(pods)] = 0
         nodes = cluster.nodes
-        down = nodes.down_since_ms != NEVER
-        nodes.down_ms[:] = np.where(down, nodes.down_since_ms - now_ms, 0)  # until now: not counted
+        for counted_ms, since_ms in (
+            (nodes.down_ms, nodes.down_since_ms),
+            (nodes.memory_pressure_ms, nodes.memory_pressure_since_ms),
+        ):  # what has lasted until now is not counted
+            counted_ms[:] = np.where(since_ms != NEVER, since_ms - now_ms, 0)
         self.availability.restart()
         for flow in self.traffic.flows.values():
             flow.restart(now_ms)
@@ -461,8 +471,14 @@ def notes_of(scenario: Scenario, nodes: int) -> tuple[str, ...]:
 
 
 def shape_of(node: NodeManifest) -> NodeShape:
-    """The size of a node from a manifest: what it says, and no reservations beyond that."""
+    """The size of a node from a manifest: what it says, and no reservations beyond that.
+
+    Of the thresholds that its kubelet evicts at it says nothing; they are a kubelet's own, as far
+    as something is kept from pods.
+    """
+    kept_b = node.capacity.get(MEMORY, 0) - node.allocatable.get(MEMORY, 0)
     return NodeShape(
+        eviction=eviction.of_memory(min(kept_b, EVICTION_MEMORY_B)),
         capacity=_without_pods(node.capacity),
         allocatable=_without_pods(node.allocatable),
         kubepods=_without_pods(node.capacity),

@@ -26,7 +26,7 @@ from sim.evictionrank import (
     processes,
     rank,
 )
-from sim.podspec import QosClass, Taint, Toleration
+from sim.podspec import EPHEMERAL_STORAGE, MEMORY, QosClass, Taint, Toleration
 
 Amount = int | float  # bytes or a count as int, a share of capacity as float
 Condition = Literal["MemoryPressure", "DiskPressure", "PIDPressure"]
@@ -36,6 +36,7 @@ ALLOCATABLE_MEMORY = "allocatableMemory.available"
 PIDS = "pid.available"
 NODEFS, IMAGEFS, CONTAINERFS = "nodefs.available", "imagefs.available", "containerfs.available"
 INODES = "inodesFree"
+INODES_RESOURCE = "inodes"
 MEMORY_SIGNALS = (MEMORY_AVAILABLE, ALLOCATABLE_MEMORY)
 DISK_SIGNALS = tuple(
     f"{disk}.{what}"
@@ -105,6 +106,15 @@ class Settings:
     isolation: bool = True  # limits of local storage are enforced
 
 
+def resource_of(signal: str) -> str:
+    """What runs short, as Kubernetes names it in events (signalToResource)."""
+    if signal in MEMORY_SIGNALS:
+        return MEMORY
+    if signal == PIDS:
+        return "pids"
+    return INODES_RESOURCE if signal.endswith(INODES) else EPHEMERAL_STORAGE
+
+
 def amount_of(amount: Amount, capacity: int) -> int:
     """The number that a threshold stands for: shares are cut to whole units."""
     return int(capacity * amount) if isinstance(amount, float) else amount
@@ -149,6 +159,11 @@ def _is_off(value: Amount) -> bool:
 
 
 _SIGNALS = ", ".join(CONDITION_OF)
+
+
+def of_memory(value: Amount) -> Settings:
+    """A kubelet's settings with one hard threshold, of memory.available."""
+    return Settings(with_allocatable(thresholds({MEMORY_AVAILABLE: value}, {}, {}, {})))
 
 
 def with_allocatable(given: Iterable[Threshold]) -> tuple[Threshold, ...]:

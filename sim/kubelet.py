@@ -21,6 +21,8 @@ from sim.backoff import Backoff, next_look_ms
 from sim.clock import Lane
 from sim.cluster import Change
 from sim.containers import KILLED, Containers, ContainerStatus, Runs
+from sim.eviction import Settings as EvictionSettings
+from sim.evictions import Evictions
 from sim.podtimes import Draws, Plan, PodTimes, pod_times
 from sim.pressure import Claim, Pressure, claim
 from sim.recorder import Of, Reason
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Kubelet", "PodTimes", "pod_times"]
 
 BACKOFF = Backoff()
+NO_EVICTION = EvictionSettings()
 RELIST_MS = 1_000  # pkg/kubelet/kubelet.go genericPlegRelistPeriod, and the sync ticker's period
 
 
@@ -65,9 +68,11 @@ class Kubelet:
         victim_policy: VictimPolicy | None = None,
         backoff: Backoff = BACKOFF,
         ideal: bool = False,
+        eviction: Callable[[int], EvictionSettings] = lambda node: NO_EVICTION,
     ) -> None:
         """`times` says how long things take for a pod; asked once per template and workload.
 
+        `eviction(node)`: the thresholds of its kubelet; by default it evicts nobody.
         `ideal`: a kubelet sees at once what happens, and no retry comes later than it may.
         """
         self.cluster = cluster
@@ -78,6 +83,9 @@ class Kubelet:
         self._draws_of = cache(partial(Draws, streams))  # by workload
         self._pressure = Pressure(cluster, self._oom_kill, self._affected, victim_policy)
         self._containers = Containers(cluster, self, self._pressure, backoff)
+        self.evictions = Evictions(
+            cluster, self._pressure, streams, eviction, self._active, self._evict, ideal=ideal
+        )
         self._kubelets: list[_Kubelet] = []
         self._plans: dict[tuple[int, int], Plan] = {}  # by template and workload
         self._claims: dict[int, Claim] = {}  # by template: of its pods without state
@@ -85,6 +93,7 @@ class Kubelet:
         self._generations: dict[int, int] = {}  # of pods whose earlier events are void
         self._starting: dict[int, int] = {}  # pod -> when its kubelet sees it
         self._terminating: dict[int, None] = {}  # pods that have been sent TERM
+        self._evicted: dict[int, None] = {}  # pods that end Failed once their containers have
         self._unsent_starts: dict[int, None] = {}  # what kubelets could not write yet
         self._unsent_ends: dict[int, int] = {}
         self._handlers = self._handlers_by_change()
@@ -144,7 +153,22 @@ class Kubelet:
         if self._kubelet(pod).reachable:
             plan = self._plan(pod)
             delay_ms = 0 if self._ideal else plan.watch()
-            self._begin(pod, plan, self._clock.now_ms + delay_ms, pull=True)
+            seen_ms = self._clock.now_ms + delay_ms
+            self._begin(pod, plan, seen_ms, pull=True)
+            if self.evictions.watches(self.cluster.pods.node.item(pod)):
+                self._clock.at(
+                    seen_ms, Lane.KUBELET, self._admit, pod, self._generations.get(pod, 0)
+                )
+
+    def _admit(self, pod: int, generation: int) -> None:
+        """Refuse a pod that the node's conditions keep out."""
+        if self._stale(pod, generation):
+            return
+        message = self.evictions.refuses(pod)
+        if message and self._kubelet(pod).reachable:
+            self._void(pod)
+            self.cluster.count_eviction(pod, message)
+            self.cluster.end_pod(pod, Phase.FAILED, Reason.EVICTED)
 
     def _begin(self, pod: int, plan: Plan, seen_ms: int, *, pull: bool) -> None:
         """The kubelet sees the pod at `seen_ms` and starts it."""
@@ -263,15 +287,20 @@ class Kubelet:
             self.cluster.set_alive(pod, False)
             self._runs.pop(pod, None)
             self._unsent_ends[pod] = exit_code
+            self.evictions.gone(pod)
+        elif pod in self._evicted:
+            self.cluster.end_pod(pod, Phase.FAILED, Reason.EVICTED)
         elif exit_code == 0:
             self.cluster.end_pod(pod, Phase.SUCCEEDED, Reason.COMPLETED)
         else:
             self.cluster.end_pod(pod, Phase.FAILED, Reason.CONTAINER_FAILED, exit_code)
 
     def stopped(self, pod: int) -> None:
-        """All containers of a pod that is being deleted have ended."""
+        """All containers of a pod that is being deleted or evicted have ended."""
         self.cluster.set_alive(pod, False)
-        if self._kubelet(pod).connected:
+        if pod in self._evicted:
+            self.ended(pod, KILLED)
+        elif self._kubelet(pod).connected:
             self.cluster.remove_pod(pod)
 
     # Ends
@@ -287,12 +316,37 @@ class Kubelet:
             delay_ms = 0 if self._ideal else plan.watch()
             self._clock.after(delay_ms, Lane.KUBELET, self._terminate, pod)
 
+    def _evict(self, pod: int, grace_ms: int) -> None:
+        """The eviction manager of its node stops a pod; one that is stopping has no longer left."""
+        self._evicted[pod] = None
+        self.publish(pod, False)
+        if pod in self._terminating:
+            self._clock.after(grace_ms, Lane.EXITS, self._hurry, pod, self._generations[pod])
+        else:
+            self._stop_within(pod, min(grace_ms, self._plan(pod).grace_ms))
+
+    def _hurry(self, pod: int, generation: int) -> None:
+        if not self._stale(pod, generation):
+            self.stopped(pod)
+
+    def _active(self, node: int) -> list[int]:
+        """Pods that the node's kubelet has seen and not yet seen the end of."""
+        pods, now_ms = self.cluster.pods, self._clock.now_ms
+        return [
+            pod
+            for pod in self.cluster.nodes.pods[node]
+            if pods.node[pod] == node
+            and (pods.started[pod] or self._starting.get(pod, now_ms + 1) <= now_ms)
+        ]
+
     def _terminate(self, pod: int) -> None:
         """The kubelet sees that the pod shall go: TERM, and KILL after the grace."""
+        over = self.cluster.pods.ended_ms[pod] != NEVER or pod in self._terminating
+        if not over and self._kubelet(pod).reachable:
+            self._stop_within(pod, self._plan(pod).grace_ms)
+
+    def _stop_within(self, pod: int, grace_ms: int) -> None:
         cluster = self.cluster
-        over = cluster.pods.ended_ms[pod] != NEVER or pod in self._terminating
-        if over or not self._kubelet(pod).reachable:
-            return
         self._terminating[pod] = None
         self._starting.pop(pod, None)
         self._void(pod)
@@ -300,9 +354,9 @@ class Kubelet:
         if cluster.pods.alive[pod]:
             cluster.recorder.event(self._clock.now_ms, Reason.KILLING, Of.POD, pod)
         if runs is not None:
-            self._containers.terminate(runs)
+            self._containers.terminate(runs, grace_ms)
         elif cluster.pods.alive[pod]:
-            stop_ms = min(plan.containers[0].shutdown(), plan.grace_ms)
+            stop_ms = min(plan.containers[0].shutdown(), grace_ms)
             generation = self._generations[pod]
             self._clock.after(stop_ms, Lane.EXITS, self._stop, pod, generation)
         else:
@@ -321,6 +375,7 @@ class Kubelet:
         self._lose(pod)
         self._generations.pop(pod, None)
         self._pressure.forget(pod)
+        self.evictions.gone(pod)
 
     def _lose(self, pod: int) -> None:
         """What the kubelet knew of a pod is lost."""
@@ -329,6 +384,7 @@ class Kubelet:
             runs.over = True
         self._starting.pop(pod, None)
         self._terminating.pop(pod, None)
+        self._evicted.pop(pod, None)
         self._unsent_starts.pop(pod, None)
         self._unsent_ends.pop(pod, None)
 
@@ -361,6 +417,8 @@ class Kubelet:
         kubelet, now_ms = self._kubelets[node], self._clock.now_ms
         cut_off = bool(self.cluster.nodes.cut_off[node])
         kubelet.connected, kubelet.up = not cut_off, cut_off
+        if not cut_off:
+            self.evictions.node_down(node)
         for pod in self.cluster.nodes.pods[node]:
             if not cut_off:
                 self._void(pod)
@@ -375,6 +433,7 @@ class Kubelet:
         kubelet.up = kubelet.connected = True
         if not ran_on:
             kubelet.booted_ms = self._clock.now_ms
+        self.evictions.node_up(node, rebooted=not ran_on)
         for pod in list(self.cluster.nodes.pods[node]):
             if ran_on:
                 self._reconnect(pod)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY
 
 if TYPE_CHECKING:
+    from sim.eviction import Settings as EvictionSettings
     from sim.instances import Cloud, InstanceType
     from sim.podspec import Resources
 
@@ -84,6 +85,7 @@ class NodeShape:
     system_reserved: Resources = field(default_factory=dict)
     kube_reserved: Resources = field(default_factory=dict)
     eviction_hard_memory_b: int = 0
+    eviction: EvictionSettings | None = None  # of its kubelet; None: it evicts nobody
 
 
 def shape(

@@ -137,11 +137,7 @@ class Outcome:
             np.where(nodes.removed_ms[:size] == NEVER, self.end_ms, nodes.removed_ms[:size])
             - nodes.created_ms[:size]
         )
-        down_ms = nodes.down_ms[:size] + np.where(
-            nodes.down_since_ms[:size] == NEVER,
-            0,
-            self.end_ms - nodes.down_since_ms[:size],
-        )
+        down_ms = self._still_on(nodes.down_ms[:size], nodes.down_since_ms[:size])
         cpu_m, memory_b = nodes.allocatable[CPU_ROW, :size], nodes.allocatable[MEMORY_ROW, :size]
         shares = self._shares(lived_ms)
         price = nodes.price_usd_per_hour[:size]
@@ -168,7 +164,16 @@ class Outcome:
             **shares,
             **self._stranded(cpu_m, memory_b),
             "oom_kills": nodes.oom_kills[:size],
+            "evictions": nodes.evictions[:size],
+            "memory_pressure_s": self._still_on(
+                nodes.memory_pressure_ms[:size], nodes.memory_pressure_since_ms[:size]
+            )
+            / 1000,
         }
+
+    def _still_on(self, counted_ms: Ints, since_ms: Ints) -> Ints:
+        """Time counted so far and, where something still lasts, since it began."""
+        return counted_ms + np.where(since_ms == NEVER, 0, self.end_ms - since_ms)
 
     def _overlap_ms(self, from_ms: Ints, to_ms: Ints) -> Ints:
         """How much of each span lies between the warm-up and the end; NEVER is an open end."""

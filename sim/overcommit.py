@@ -48,6 +48,8 @@ __all__ = [
     "badness",
     "container_oom_score_adj",
     "fair_share",
+    "first_above_ms",
+    "first_at_most_ms",
     "headroom",
     "kernel",
     "largest_request",
@@ -161,7 +163,7 @@ def next_oom(
         return None
     own_ms = _first_own_ms([containers[i] for i in mortal], now_ms)
     room_b = min(kubepods_limit_b, capacity_b - system_used_b)
-    node_ms = _first_over_ms(containers, room_b, now_ms)
+    node_ms = first_above_ms(containers, room_b, now_ms)
     if own_ms is not None and (node_ms is None or own_ms <= node_ms):
         over = (i for i in mortal if 0 < containers[i].limit_b < containers[i].value_at(own_ms))
         return OomEvent(own_ms, tuple(over), "container limit")
@@ -173,19 +175,32 @@ def next_oom(
 
 def _first_own_ms(uses: Iterable[ContainerMemory], now_ms: int) -> int | None:
     """First ms at or after `now_ms` at which one of them uses more than its limit."""
-    times = [_first_over_ms([use], use.limit_b, now_ms) for use in uses if use.limit_b]
+    times = [first_above_ms([use], use.limit_b, now_ms) for use in uses if use.limit_b]
     return min((ms for ms in times if ms is not None), default=None)
 
 
-def _first_over_ms(uses: Sequence[ContainerMemory], limit_b: int, now_ms: int) -> int | None:
-    """First ms at or after `now_ms` at which `total_b` is above `limit_b`; exact."""
+def first_above_ms(uses: Sequence[ContainerMemory], level_b: int, now_ms: int) -> int | None:
+    """First ms at or after `now_ms` at which `total_b` is above `level_b`; exact."""
+    # In whole bytes "more" is "at least one byte more".
+    return _first_reaching_ms(uses, level_b + 1, now_ms, sign=1)
+
+
+def first_at_most_ms(uses: Sequence[ContainerMemory], level_b: int, now_ms: int) -> int | None:
+    """First ms at or after `now_ms` at which `total_b` is not above `level_b`; exact."""
+    return _first_reaching_ms(uses, level_b + 1, now_ms, sign=-1)
+
+
+def _first_reaching_ms(
+    uses: Sequence[ContainerMemory], level_b: int, now_ms: int, *, sign: int
+) -> int | None:
+    """First ms at which all together use at least (with -1: less than) `level_b`."""
     parts = _common_parts(uses)
-    target = (limit_b + 1) * parts  # in whole bytes "more" is "at least one byte more"
-    level = sum(use.parts_at(now_ms, parts) for use in uses)
+    target = sign * level_b * parts + (sign < 0)
+    level = sign * sum(use.parts_at(now_ms, parts) for use in uses)
     if level >= target:
         return now_ms
-    ends = [(use.until_ms, use.slope(parts)) for use in uses if use.until_ms is not None]
-    slope = sum(use.slope(parts) for use in uses)
+    ends = [(use.until_ms, sign * use.slope(parts)) for use in uses if use.until_ms is not None]
+    slope = sign * sum(use.slope(parts) for use in uses)
     slope -= sum(gained for end_ms, gained in ends if end_ms <= now_ms)
     for end_ms, gained in sorted(end for end in ends if end[0] > now_ms):
         reached = level + slope * (end_ms - now_ms)

@@ -2,6 +2,7 @@
 
 CPU is shared anew when demands change on a node that is not calm; the next OOM kill is predicted
 (`sim.overcommit`) instead of looked for. A node that has enough of both costs a few additions.
+Whoever wants to know when the memory of a node crosses a level (`sim.evictions`) asks here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from sim.clock import Lane
 from sim.overcommit import (
     ContainerMemory,
     container_oom_score_adj,
+    first_above_ms,
+    first_at_most_ms,
     headroom,
     next_oom,
     pod_cpu,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 MS_PER_H = 3_600_000
 SHARE_STEPS = 1000  # shares of requests served are told in steps of 1/1000
 SLOWDOWN_DIGITS = 3  # slowdowns in so many significant digits
+NO_LEVEL_B = 1 << 62  # nobody cares how much memory is in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class _Sums:
     calm: bool = True  # at the last sharing
     oom_plan: int = 0  # generation of the planned OOM kill
     planned: bool = False
+    alert_b: int = NO_LEVEL_B  # memory in use beyond this concerns the listener
+    watched: bool = False  # every change of the memory in use does
     pods: dict[int, None] = field(default_factory=dict)
 
     @property
@@ -96,8 +102,9 @@ class _Sums:
 
     @property
     def has_memory(self) -> bool:
-        """Whether no OOM kill can come while nothing changes."""
-        return not self.leaks and self.memory_b <= min(self.kubepods_b, self.capacity_b)
+        """Whether no OOM kill and no alert can come while nothing changes."""
+        room_b = min(self.kubepods_b, self.capacity_b, self.alert_b)
+        return not self.leaks and self.memory_b <= room_b
 
     def count(self, claim: Claim, sign: int) -> None:
         """Add (or with -1 take off) a claim."""
@@ -137,6 +144,36 @@ class Pressure:
         self._adjs: dict[tuple[int, int, int], int] = {}
         self._to_share: dict[int, None] = {}
         self._to_plan: dict[int, None] = {}
+        self._alert_b: Callable[[int], int] | None = None
+        self._moved: Callable[[int], None] | None = None
+
+    def listen(self, alert_b: Callable[[int], int], moved: Callable[[int], None]) -> None:
+        """Call `moved(node)` when the memory in use on a node changes otherwise than foreseen, if
+        it may come to exceed `alert_b(node)` (asked once), or while the node is watched."""
+        self._alert_b, self._moved = alert_b, moved
+
+    def watch(self, node: int, watched: bool) -> None:
+        """Whether the listener wants to hear of every change on the node."""
+        self._sums_of(node).watched = watched
+
+    def memory_b(self, node: int) -> int:
+        """Memory in use on the node now."""
+        return total_b(self._uses(node), self._cluster.clock.now_ms)
+
+    def memory_of(self, pod: int) -> int:
+        """Memory that the pod's containers use now."""
+        claim = self._claims.get(pod)
+        return 0 if claim is None else total_b(claim.memory, self._cluster.clock.now_ms)
+
+    def turn_ms(self, node: int, level_b: int, *, above: bool) -> int | None:
+        """First ms from now on at which more than `level_b` (or not `above`: no more than that) is
+        in use on the node; None if never, while nothing changes."""
+        first = first_above_ms if above else first_at_most_ms
+        return first(self._uses(node), level_b, self._cluster.clock.now_ms)
+
+    def _uses(self, node: int) -> list[ContainerMemory]:
+        pods = self._sums[node].pods if node in self._sums else ()
+        return [use for pod in pods for use in self._claims[pod].memory]
 
     def served(self, pod: int) -> float:
         """The share of the requests sent to a pod that it has the CPU to answer."""
@@ -214,12 +251,14 @@ class Pressure:
                 int(table.capacity[MEMORY_ROW, node]),
                 int(table.kubepods_memory_b[node]),
             )
+            if self._alert_b is not None:
+                sums.alert_b = self._alert_b(node)
         return sums
 
     def _changed(self, node: int, sums: _Sums) -> None:
         """Look at a node again, once at this instant, if anything can be short there."""
         share = not (sums.calm and sums.is_calm)
-        plan = sums.planned or not sums.has_memory
+        plan = sums.planned or sums.watched or not sums.has_memory
         if not (share or plan):
             return
         if not self._to_share and not self._to_plan:
@@ -237,6 +276,8 @@ class Pressure:
             self._share(node)
         for node in to_plan:
             self._plan_oom(node)
+            if self._moved is not None:
+                self._moved(node)
 
     # CPU
 

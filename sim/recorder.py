@@ -58,6 +58,14 @@ class Reason(IntEnum):
     ERRORS_BEGIN = 33
     ERRORS_END = 34
     PREEMPTED = 35
+    EVICTED = 36
+    EVICTION_THRESHOLD_MET = 37
+    MEMORY_PRESSURE = 38
+    NO_MEMORY_PRESSURE = 39
+    DISK_PRESSURE = 44
+    NO_DISK_PRESSURE = 45
+    PID_PRESSURE = 46
+    NO_PID_PRESSURE = 47
     NODE_SAYS_NOT_READY = 40
     POD_GC = 41
     NODE_DRAINED = 42
@@ -145,6 +153,22 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.NODE_SHUTDOWN: ("Warning", "NodeShutdown", "Pod was rejected: its node shuts down"),
     Reason.NODE_SHUTDOWN_END: ("Normal", "Terminated", "Stopped because its node shuts down"),
     Reason.PREEMPTING: ("Warning", "Preempting", "Stopped to make room for a critical pod"),
+    Reason.EVICTED: ("Warning", "Evicted", "{text}"),
+    Reason.EVICTION_THRESHOLD_MET: (
+        "Warning",
+        "EvictionThresholdMet",
+        "Attempting to reclaim {text}",
+    ),
+    Reason.MEMORY_PRESSURE: ("Warning", "NodeHasInsufficientMemory", "MemoryPressure is now: True"),
+    Reason.NO_MEMORY_PRESSURE: (
+        "Normal",
+        "NodeHasSufficientMemory",
+        "MemoryPressure is now: False",
+    ),
+    Reason.DISK_PRESSURE: ("Warning", "NodeHasDiskPressure", "DiskPressure is now: True"),
+    Reason.NO_DISK_PRESSURE: ("Normal", "NodeHasNoDiskPressure", "DiskPressure is now: False"),
+    Reason.PID_PRESSURE: ("Warning", "NodeHasInsufficientPID", "PIDPressure is now: True"),
+    Reason.NO_PID_PRESSURE: ("Normal", "NodeHasSufficientPID", "PIDPressure is now: False"),
     Reason.PREEMPTED: ("Normal", "Preempted", "Preempted by a pod of higher priority"),
 }
 

@@ -98,6 +98,8 @@ NODES = _table(
     ("stranded_memory", "float", "stranded / allocatable, time average after the warm-up"),
     ("fits_more", "float", "further pods of the mix that would still fit, at the end"),
     ("oom_kills", "int", "containers killed for memory over the whole run"),
+    ("evictions", "int", "pods that its kubelet evicted over the whole run"),
+    ("memory_pressure_s", "float", "time with the condition MemoryPressure, after the warm-up"),
 )
 
 WORKLOADS = _table(

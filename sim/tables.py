@@ -105,6 +105,9 @@ class NodeTable(_Columns):
     down_since_ms: Ints
     down_ms: Ints
     oom_kills: Ints
+    evictions: Ints  # by its kubelet
+    memory_pressure_since_ms: Ints
+    memory_pressure_ms: Ints
 
     _COLUMNS: ClassVar[dict[str, tuple[Any, Any]]] = {
         "exists": (np.bool_, False),
@@ -128,6 +131,9 @@ class NodeTable(_Columns):
         "down_since_ms": (np.int64, NEVER),
         "down_ms": (np.int64, 0),
         "oom_kills": (np.int64, 0),
+        "evictions": (np.int64, 0),
+        "memory_pressure_since_ms": (np.int64, NEVER),
+        "memory_pressure_ms": (np.int64, 0),
     }
 
     def __init__(self, capacity: int = 16) -> None:

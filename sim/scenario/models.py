@@ -218,6 +218,24 @@ class EvictionHard(Model):
     )
 
 
+class EvictionAmounts(Model):
+    """Amounts of the kubelet's eviction signals."""
+
+    memory: Threshold | None = Field(default=None, description="memory.available")
+    ephemeral_storage: Threshold | None = Field(
+        default=None, alias="ephemeral-storage", description="nodefs.available"
+    )
+
+
+class EvictionGraces(Model):
+    """Durations for the kubelet's eviction signals."""
+
+    memory: PositiveMs | None = Field(default=None, description="memory.available")
+    ephemeral_storage: PositiveMs | None = Field(
+        default=None, alias="ephemeral-storage", description="nodefs.available"
+    )
+
+
 class OsOverhead(Model):
     memory_fraction: Share = Field(
         description="Share of advertised memory that hypervisor and kernel keep. Default: 0.075 "
@@ -270,6 +288,29 @@ class PoolForm(Model):
     eviction_hard: EvictionHard | None = Field(
         default=None, description="Hard eviction thresholds, instead of the provider's."
     )
+    eviction_soft: EvictionAmounts = Field(
+        default_factory=EvictionAmounts,
+        description="Soft eviction thresholds: met for longer than evictionSoftGracePeriod, pods "
+        "are evicted.",
+    )
+    eviction_soft_grace_period: EvictionGraces = Field(
+        default_factory=EvictionGraces,
+        description="For how long; each soft threshold needs one.",
+    )
+    eviction_minimum_reclaim: EvictionAmounts = Field(
+        default_factory=EvictionAmounts,
+        description="How much more than a threshold has to be available until evictions stop.",
+    )
+    eviction_pressure_transition_period_ms: DurationMs = Field(
+        default=300_000,
+        alias="evictionPressureTransitionPeriod",
+        description="How long a pressure condition lasts after the last time it was seen.",
+    )
+    eviction_max_pod_grace_period_ms: DurationMs = Field(
+        default=0,
+        alias="evictionMaxPodGracePeriod",
+        description="Most time to stop that a pod has which is evicted at a soft threshold.",
+    )
     max_pods: Count | None = Field(
         default=None, description="Most pods on a node, whatever their size."
     )
@@ -297,6 +338,15 @@ class PoolForm(Model):
                 raise wrong("expected an instanceType, or a capacity with cpu and memory.")
         if self.reserved is not None and (self.system_reserved or self.kube_reserved):
             raise wrong("expected either reserved, or systemReserved and kubeReserved.")
+        return self
+
+    @model_validator(mode="after")
+    def _soft_thresholds_have_graces(self) -> PoolForm:
+        grace = self.eviction_soft_grace_period
+        for name in ("memory", "ephemeral_storage"):
+            if getattr(self.eviction_soft, name) is not None and getattr(grace, name) is None:
+                key = name.replace("_", "-")
+                raise wrong(f"evictionSoft.{key} needs evictionSoftGracePeriod.{key}.")
         return self
 
 

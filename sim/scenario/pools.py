@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from sim import nodes
+from sim import eviction, nodes
 from sim.behaviour import Distribution, Uniform
 from sim.instances import InstanceType, instance
 from sim.labels import Labels
 from sim.nodes import Machine, NodeShape, Provider, Reservation
-from sim.podspec import CPU, MEMORY, PODS, Taint
+from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Taint
 from sim.scenario.faults import Spot
-from sim.scenario.models import EvictionHard, PoolForm
+from sim.scenario.models import EvictionAmounts, EvictionHard, PoolForm
 
 BOOT = Uniform(180_000, 300_000)  # as PoolForm.boot
 
@@ -93,13 +93,41 @@ def _shape(form: PoolForm, kind: InstanceType | None) -> NodeShape:
     price = form.price_per_hour
     if price is None:
         price = kind.price_usd_per_hour(form.region) if kind else 0.0
-    return nodes.shape(
+    reservation = _reservation(form, nodes.reservation_of(provider, machine))
+    shape = nodes.shape(
         capacity,
-        _reservation(form, nodes.reservation_of(provider, machine)),
+        reservation,
         max_pods=machine.max_pods,
         price_usd_per_hour=price,
         instance_type=form.instance_type or "",
     )
+    return replace(shape, eviction=_kubelet(form, reservation))
+
+
+SIGNALS = {MEMORY: eviction.MEMORY_AVAILABLE, EPHEMERAL_STORAGE: eviction.NODEFS}
+
+
+def _kubelet(form: PoolForm, reservation: Reservation) -> eviction.Settings:
+    """What its kubelets evict at."""
+    grace = form.eviction_soft_grace_period
+    graces_ms = {MEMORY: grace.memory, EPHEMERAL_STORAGE: grace.ephemeral_storage}
+    found = eviction.thresholds(
+        {SIGNALS[name]: amount for name, amount in reservation.eviction.items()},
+        _by_signal(form.eviction_soft),
+        {SIGNALS[name]: ms for name, ms in graces_ms.items() if ms is not None},
+        _by_signal(form.eviction_minimum_reclaim),
+    )
+    return eviction.with_containerfs(
+        eviction.Settings(
+            eviction.with_allocatable(found),
+            form.eviction_pressure_transition_period_ms,
+            form.eviction_max_pod_grace_period_ms,
+        )
+    )
+
+
+def _by_signal(form: EvictionAmounts) -> dict[str, int | float]:
+    return {SIGNALS[name]: amount for name, amount in _eviction(form).items()}
 
 
 def _capacity(form: PoolForm, kind: InstanceType | None) -> dict[str, int]:
@@ -142,6 +170,6 @@ def _reservation(form: PoolForm, rules: Reservation) -> Reservation:
     )
 
 
-def _eviction(form: EvictionHard) -> dict[str, int | float]:
+def _eviction(form: EvictionHard | EvictionAmounts) -> dict[str, int | float]:
     given = {"memory": form.memory, "ephemeral-storage": form.ephemeral_storage}
     return {name: amount for name, amount in given.items() if amount is not None}

@@ -21,7 +21,7 @@ LAYERS = [
     "rows dryrun",
     "pressure evaluation queue queue_events controllers search victims",
     "preemption",
-    "containers scheduler controlplane endpoints traffic availability samples",
+    "containers evictions scheduler controlplane endpoints traffic availability samples",
     "arrivals faults",
     "kubelet outcome plots report",
     "explain",
