@@ -110,7 +110,7 @@ class VolumeBinding:
         for (claim, _), column in zip(state.waiting, chosen, strict=True):
             why = _unprovisionable(claim, cluster, asked)[0] if column[0] == NONE else 0
             if why:
-                room = "has no room" if why == NO_SPACE else "has and gets no volume"
+                room = "has no room" if why == NO_SPACE else "has no volume, and gets none,"
                 size = format_bytes(claim.request_b)
                 of_class = f" of class {claim.storage_class}" if claim.storage_class else ""
                 parts.append(f"{room} for claim {claim.name}: {size}{of_class}")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CONFIG: Path = ("scheduler", "config")
 PLUGINS: Path = ("scheduler", "plugins")
+BURST: Path = ("scheduler", "clientBurst")
+ANY_BURST = Scheduler().client_burst  # when none is given
 
 
 def configuration_of(
@@ -36,6 +38,9 @@ def configuration_of(
 
     Paths start from `base`. What is wrong is added to `problems`.
     """
+    if scheduler.client_qps is None and scheduler.client_burst != ANY_BURST:
+        message = "has no effect without scheduler.clientQps; expected both."
+        problems.append(Problem(locate(BURST), message, dotted(BURST)))
     if scheduler.config is None and not scheduler.plugins:
         return None
     from sim.profiles import configuration

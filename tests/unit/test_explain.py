@@ -242,7 +242,7 @@ LIMITED = CSINode("node-0", {DRIVER: 2})
             VolumeBinding(),
             a_pod_with("data"),
             a_world(LOCAL, a_claim(size_gi=3, storage_class="local")),
-            "has and gets no volume for claim data: 3Gi of class local",
+            "has no volume, and gets none, for claim data: 3Gi of class local",
             id="no volume, and nobody makes one",
         ),
         pytest.param(

@@ -985,6 +985,7 @@ def test_problems_of_a_configuration_in_place_are_told_with_those_of_the_scenari
         ({"bindingLatency": 20}, "expected a duration such as '30s'"),
         ({"clientQps": 0}, "scheduler.clientQps: got 0; expected at least 0.001"),
         ({"clientBurst": 0}, "scheduler.clientBurst: got 0; expected at least 1"),
+        ({"clientBurst": 3}, "scheduler.clientBurst: has no effect without scheduler.clientQps"),
         ({"plugins": [{"weight": 2}]}, "scheduler.plugins[0].plugin: missing"),
         ({"plugins": [{"plugin": "a.py:A", "weight": 0}]}, "weight: got 0; expected at least 1"),
     ],
