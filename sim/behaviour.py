@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
+from sim.laws import Law, Noise, Trace, Wave
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -158,21 +160,49 @@ def _whole_ms(draws: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Memory of a container: `base_b` at its start, then `growth_b` more each `growth_per_ms`."""
+    """Memory of a container: `base_b` at its start, then `growth_b` more each `growth_per_ms`.
+
+    Growth ends at `plateau_b`. What else it does over time is said as in `sim.laws.Law`.
+    """
 
     base_b: int = 0
     growth_b: int = 0
     growth_per_ms: int = 3_600_000
+    plateau_b: int | None = None
+    wave: Wave | None = None
+    trace: Trace | None = None
+    noise: Noise | None = None
+    per_rps_b: int = 0
+
+    @property
+    def law(self) -> Law:
+        """The same as a law."""
+        return Law(
+            self.base_b,
+            self.growth_b,
+            self.growth_per_ms,
+            self.plateau_b,
+            self.wave,
+            self.trace,
+            self.noise,
+            self.per_rps_b,
+        )
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it is all said by a straight line that may end in a plateau."""
+        return self.wave is None and self.trace is None and self.noise is None
 
     def at(self, age_ms: int) -> int:
-        """Bytes in use `age_ms` after the container started, rounded down."""
-        return self.base_b + self.growth_b * age_ms // self.growth_per_ms
+        """Bytes in use `age_ms` after the container started, rounded down; of its line alone."""
+        grown_b = self.base_b + self.growth_b * age_ms // self.growth_per_ms
+        return grown_b if self.plateau_b is None else min(grown_b, self.plateau_b)
 
     def age_ms_above(self, limit_b: int) -> int | None:
-        """Age at which more than `limit_b` is in use for the first time; None for never."""
+        """Age at which the line exceeds `limit_b` for the first time; None for never."""
         if self.base_b > limit_b:
             return 0
-        if self.growth_b <= 0:
+        if self.growth_b <= 0 or (self.plateau_b is not None and self.plateau_b <= limit_b):
             return None
         missing_b = limit_b + 1 - self.base_b
         return -(-missing_b * self.growth_per_ms // self.growth_b)
@@ -235,7 +265,8 @@ class Behaviour:
     shutdown: Distribution | None = None  # from TERM until the container exits
     post_start: Distribution | None = None  # its lifecycle hooks
     pre_stop: Distribution | None = None
-    cpu_m: int | None = None
+    cpu_m: int | None = None  # the base of `cpu`
+    cpu: Law | None = None
     memory: MemoryUse | None = None
     probes: ProbeBehaviour | None = None
     crash: Ending | None = None  # again and again

@@ -17,6 +17,7 @@ from sim.scenario import paths
 from sim.scenario.checks import findings, notices
 from sim.scenario.expressions import Expectation
 from sim.scenario.faults import Fault, Maintenance
+from sim.scenario.laws import given_of
 from sim.scenario.models import (
     ArrivalForm,
     ControlPlane,
@@ -195,6 +196,7 @@ def _scenario(
     manifests = _manifests(form, base, locate, problems, unsure)
     streams = _arrivals(form, manifests, base, locate, problems)
     arriving = [(i, stream.manifests) for i, stream in streams.items()]
+    given = given_of(form, form.run.start, base, locate, problems)
     pools = tuple(pool_of(pool) for pool in form.nodes)
     problems += [
         Problem(locate(at), message, dotted(at), hint)
@@ -212,7 +214,7 @@ def _scenario(
         kubelet=form.kubelet,
         manifests=manifests,
         traffic=form.traffic,
-        behaviour=tuple(entry.value() for entry in form.behaviour),
+        behaviour=tuple(entry.value(given) for entry in form.behaviour),
         arrivals=tuple(streams.values()),
         faults=form.faults,
         maintenance=form.maintenance,

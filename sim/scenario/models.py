@@ -27,13 +27,10 @@ from sim.podspec import Effect
 from sim.scenario.expressions import Expectation, parse_expectation
 from sim.scenario.faults import Fault, Maintenance, Spot
 from sim.scenario.fields import (
-    Bytes,
     Count,
-    CpuM,
     Dist,
     DurationMs,
     Flag,
-    Growth,
     Integer,
     Model,
     Name,
@@ -45,9 +42,11 @@ from sim.scenario.fields import (
     expected,
     wrong,
 )
+from sim.scenario.laws import CpuForm, Given, MemoryForm
 
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
 TIMELINE_SAMPLES = 240
+NOTHING_GIVEN = Given()
 
 
 def _instant(value: object) -> datetime:
@@ -438,21 +437,6 @@ class Traffic(Model):
         return self.service if "/" in self.service else f"default/{self.service}"
 
 
-class CpuForm(Model):
-    base_m: CpuM = Field(default=0, alias="base", description="CPU in use without any traffic.")
-
-
-class MemoryForm(Model):
-    base_b: Bytes = Field(default=0, alias="base", description="Memory in use at the start.")
-    growth: Growth = Field(
-        default=(0, 1), validate_default=False, description="A leak: bytes per time."
-    )
-
-    def value(self) -> behaviour.MemoryUse:
-        """The value the engine works with."""
-        return behaviour.MemoryUse(self.base_b, *self.growth)
-
-
 class FailureForm(Model):
     failure_rate: Share = Field(
         default=0.0, description="Probability that a probe fails though the container is well."
@@ -570,8 +554,8 @@ class BehaviourForm(Model):
             raise wrong("expected either run or exit.")
         return self
 
-    def value(self) -> behaviour.Behaviour:
-        """The value the engine works with."""
+    def value(self, given: Given = NOTHING_GIVEN) -> behaviour.Behaviour:
+        """The value the engine works with; `given` is what its laws depend on."""
         return behaviour.Behaviour(
             match=dict(self.match),
             namespace=self.namespace,
@@ -582,7 +566,8 @@ class BehaviourForm(Model):
             post_start=self.post_start,
             pre_stop=self.pre_stop,
             cpu_m=self.cpu.base_m if self.cpu else None,
-            memory=self.memory.value() if self.memory else None,
+            cpu=self.cpu.law(given) if self.cpu else None,
+            memory=self.memory.value(given) if self.memory else None,
             probes=self.probes.value() if self.probes else None,
             crash=self.crash.value() if self.crash else None,
             exit=self._exit(),
