@@ -173,7 +173,7 @@ class PodGC:
             cluster.end_pod(pod, Phase.FAILED, Reason.POD_GC)
         yield self._answered_ms()
         if pods.deleting_ms[pod] == NEVER:
-            cluster.delete_pod(pod, Reason.POD_GC)
+            cluster.delete_pod(pod)
         cluster.remove_pod(pod)
 
     def _answered_ms(self) -> int:
