@@ -254,7 +254,6 @@ def _is_pending(state: ContainerState | None) -> bool:
 def _count_sidecar(count: _Count, state: ContainerState | None) -> None:
     if state is None or state.state == "unknown":
         count.unknown += 1
-        count.pending_sidecars += state is not None
     elif state.state == "running":
         count.running += 1
         count.pending_sidecars += not state.started

@@ -234,9 +234,26 @@ def test_a_deadline_counts_from_when_the_kubelet_first_saw_the_pod(
     assert past_deadline(started_ms, now_ms, deadline_ms) is past
 
 
-def test_an_init_container_of_which_nothing_is_known_counts_as_not_done():
-    states = {"i": UNKNOWN, "a": RUNNING}
-    assert phase(rules(init="i"), states) == "Pending"
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (NEW, "Pending"),
+        (CREATED, "Pending"),
+        (RUNNING, "Pending"),
+        (UNKNOWN, "Pending"),
+        (exited(0), "Running"),
+        (ContainerState(last_exit_code=0), "Running"),
+        (backing_off(1), "Running"),  # it counts as failed, which is final only under Never
+    ],
+)
+def test_a_plain_init_container_that_has_not_ended_holds_the_phase_back(state, expected):
+    assert phase(rules(init="i"), {"i": state, "a": RUNNING}) == expected
+
+
+@pytest.mark.parametrize("state", [backing_off(0), ContainerState(last_exit_code=0)])
+def test_what_waits_for_its_restart_has_not_succeeded(state):
+    assert phase(rules(policy="OnFailure"), {"a": state}) == "Running"
+    assert phase(rules(policy="OnFailure"), {"a": exited(0)}) == "Succeeded"
 
 
 @pytest.mark.parametrize("final", ["Succeeded", "Failed"])

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import assume, given
 
 from sim.podspec import Container, PodSpec, Probe
-from sim.podstate import V1_35, ContainerState, OwnRestart, PodRules, RestartRule, Sandbox
+from sim.podstate import (
+    V1_34,
+    V1_35,
+    V1_36,
+    ContainerState,
+    OwnRestart,
+    PodRules,
+    RestartRule,
+    Sandbox,
+)
 from sim.podsync import Actuated, Kill, actions
 from sim.resize import Given, difference, update_order
 from tests.unit.podstates import (
@@ -229,3 +238,11 @@ def test_resources_count_as_applied_when_nothing_is_known_of_them():
     found = rules(limits={"cpu": 100})
     assert actions(found, {"a": RUNNING}, UP).cpu_updates == ()
     assert actions(found, {"a": RUNNING}, UP, actuated=Actuated()).cpu_updates == ("a",)
+
+
+@pytest.mark.parametrize(("gates", "changes"), [(V1_34, False), (V1_35, False), (V1_36, True)])
+def test_pods_themselves_are_resized_from_1_36_on(gates, changes):
+    spec = PodSpec((Container("a"),), pod_limits={"cpu": 100})
+    done = actions(PodRules(spec, gates), {"a": RUNNING}, UP, actuated=Actuated())
+    assert done.update_pod_level_resources is changes
+    assert (done.cpu_updates == ("a",)) is changes  # without a limit of its own it has the pod's
