@@ -2,7 +2,8 @@
 
 One actor, driven by what the cluster tells and by its own timed events. A pod with one container,
 without probes, crashes or a leak has no state here beyond its columns and costs about three events;
-the others are in `sim.containers`. CPU and memory of nodes are in `sim.pressure`.
+the others are in `sim.containers`. CPU and memory of nodes are in `sim.pressure`, which pods a
+kubelet takes in `sim.intake`, shutdowns of nodes in `sim.nodeshutdown`.
 
 A kubelet that is cut off from the control plane goes on with what it knows; what it would write is
 written when the node is back. Modelling choices: a container answers until it exits; a restart in
@@ -20,21 +21,29 @@ from typing import TYPE_CHECKING
 from sim.backoff import Backoff, next_look_ms
 from sim.clock import Lane
 from sim.cluster import Change
-from sim.containers import KILLED, Containers, ContainerStatus, Runs
+from sim.containers import KILLED, Containers
 from sim.eviction import Settings as EvictionSettings
 from sim.evictions import Evictions
+from sim.intake import Intake
+from sim.nodeshutdown import Shutdowns
+from sim.podstate import V1_34, ContainerState, Gates, PodRules, Sandbox, conditions
+from sim.podsync import actions
 from sim.podtimes import Draws, Plan, PodTimes, pod_times
 from sim.pressure import Claim, Pressure, claim
 from sim.recorder import Of, Reason
-from sim.tables import NEVER, Phase
+from sim.runs import CREATING, ContainerStatus, Runs, end_reason
+from sim.tables import NEVER, NodeReady, Phase
+from sim.termination import Stopping, pod_grace, stop
 
 if TYPE_CHECKING:
+    from sim.admission import OnNode
     from sim.cluster import Cluster
+    from sim.nodeshutdown import Groups
     from sim.overcommit import VictimPolicy
     from sim.rng import Streams
     from sim.templates import Template
 
-__all__ = ["Kubelet", "PodTimes", "pod_times"]
+__all__ = ["ContainerStatus", "Kubelet", "PodTimes", "pod_times"]
 
 BACKOFF = Backoff()
 NO_EVICTION = EvictionSettings()
@@ -67,12 +76,15 @@ class Kubelet:
         *,
         victim_policy: VictimPolicy | None = None,
         backoff: Backoff = BACKOFF,
+        gates: Gates = V1_34,
         ideal: bool = False,
         eviction: Callable[[int], EvictionSettings] = lambda node: NO_EVICTION,
+        shutdown_groups: Callable[[int], Groups] = lambda node: (),
     ) -> None:
         """`times` says how long things take for a pod; asked once per template and workload.
 
         `eviction(node)`: the thresholds of its kubelet; by default it evicts nobody.
+        `shutdown_groups(node)`: those of its graceful shutdown; by default there is none.
         `ideal`: a kubelet sees at once what happens, and no retry comes later than it may.
         """
         self.cluster = cluster
@@ -82,7 +94,10 @@ class Kubelet:
         self._ideal = ideal
         self._draws_of = cache(partial(Draws, streams))  # by workload
         self._pressure = Pressure(cluster, self._oom_kill, self._affected, victim_policy)
-        self._containers = Containers(cluster, self, self._pressure, backoff)
+        self._containers = Containers(cluster, self, self._pressure, backoff, gates)
+        self._gates = gates
+        self.intake = Intake(cluster)
+        self._shutdowns = Shutdowns(cluster, self.stop, shutdown_groups)
         self.evictions = Evictions(
             cluster, self._pressure, streams, eviction, self._active, self._evict, ideal=ideal
         )
@@ -93,9 +108,11 @@ class Kubelet:
         self._generations: dict[int, int] = {}  # of pods whose earlier events are void
         self._starting: dict[int, int] = {}  # pod -> when its kubelet sees it
         self._terminating: dict[int, None] = {}  # pods that have been sent TERM
-        self._evicted: dict[int, None] = {}  # pods that end Failed once their containers have
+        self._fates: dict[int, Reason] = {}  # why their own kubelets have done so
+        self._makes_room_for: dict[int, tuple[int, list[OnNode]]] = {}  # victim -> pod, next ones
+        self._done: dict[int, tuple[int, ...]] = {}  # containers that had succeeded before a reboot
         self._unsent_starts: dict[int, None] = {}  # what kubelets could not write yet
-        self._unsent_ends: dict[int, int] = {}
+        self._unsent_ends: dict[int, tuple[Phase, Reason, int]] = {}
         self._handlers = self._handlers_by_change()
         for node in range(len(cluster.nodes)):
             self._node_added(node)
@@ -111,14 +128,57 @@ class Kubelet:
         self._pressure.set_load(pod, 0 if gone else cpu_m)
 
     def container_state(self, pod: int) -> tuple[ContainerStatus, ...]:
-        """What the pod's containers (sidecars first) do at this moment."""
+        """What the pod's containers (init containers first) do at this moment."""
+        runs, pods = self._runs.get(pod), self.cluster.pods
+        if runs is not None:
+            return runs.statuses
+        state, code, reason = "waiting", None, CREATING
+        alive = bool(pods.alive[pod])
+        if alive:
+            state, reason = "running", ""
+        elif pods.phase[pod] >= Phase.SUCCEEDED and pods.started[pod]:
+            code = 0 if pods.phase[pod] == Phase.SUCCEEDED else 1
+            state, reason = "terminated", end_reason(code)
+        plans = self._plan(pod).containers
+        return tuple(ContainerStatus(p.spec.name, state, alive, code, reason) for p in plans)
+
+    def waits_for(self, pod: int) -> str:
+        """Why a pod on a node does not work, as kubectl get says it; '' when it does.
+
+        "Init:" stands before the reason of an init container.
+        """
+        plans = self._plan(pod).containers
+        for plan, status in zip(plans, self.container_state(pod), strict=True):
+            failed = status.state == "terminated" and status.exit_code
+            if status.state == "waiting" or failed:
+                return f"Init:{status.reason}" if plan.init else status.reason
+            if plan.plain_init and status.state == "running":
+                return "Init:Running"
+        return ""
+
+    def conditions(self, pod: int) -> dict[str, bool]:
+        """The conditions of a pod on a node that its kubelet works out, by their types.
+
+        Derived from its containers (status/generate.go); PodScheduled is among them.
+        """
+        pods, spec = self.cluster.pods, self._plan(pod).template.pod.spec
         runs = self._runs.get(pod)
-        if runs is None:
-            alive = bool(self.cluster.pods.alive[pod])
-            state = "running" if alive else "waiting"
-            plans = self._plan(pod).containers
-            return tuple(ContainerStatus(plan.spec.name, state, alive) for plan in plans)
-        return tuple(run.status for run in runs)
+        if runs is not None:
+            states = dict(runs.states)
+        else:
+            states = {s.name: _facts_of(s) for s in self.container_state(pod)}
+        phase = Phase(int(pods.phase[pod])).name.capitalize()
+        sandboxes = [Sandbox()] if pods.alive[pod] or pods.started[pod] else []
+        found = conditions(spec, states, phase, sandboxes)  # type: ignore[arg-type]
+        return {"PodScheduled": True, **{name: c.status for name, c in found.items()}}
+
+    def shut_down(self, node: int) -> None:
+        """Shut a node down, gracefully if its kubelet is configured so; in the end it is down."""
+        self._shutdowns.begin(node)
+
+    def comes_back(self, node: int) -> bool:
+        """Have a node that is shutting down start again as soon as it is down; False if none is."""
+        return self._shutdowns.recover(node)
 
     def _handlers_by_change(self) -> dict[Change, Callable[[int], None]]:
         return {
@@ -128,6 +188,8 @@ class Kubelet:
             Change.POD_REMOVED: self._forget,
             Change.POD_ALIVE: self._alive,
             Change.NODE_ADDED: self._node_added,
+            Change.NODE_TAINTS: self._node_changed,
+            Change.NODE_READY: self._node_ready,
             Change.NODE_DOWN: self._node_down,
             Change.NODE_UP: self._node_up,
         }
@@ -153,22 +215,60 @@ class Kubelet:
         if self._kubelet(pod).reachable:
             plan = self._plan(pod)
             delay_ms = 0 if self._ideal else plan.watch()
-            seen_ms = self._clock.now_ms + delay_ms
-            self._begin(pod, plan, seen_ms, pull=True)
-            if self.evictions.watches(self.cluster.pods.node.item(pod)):
-                self._clock.at(
-                    seen_ms, Lane.KUBELET, self._admit, pod, self._generations.get(pod, 0)
-                )
+            self._take_in(pod, plan, self._clock.now_ms + delay_ms, pull=True)
 
-    def _admit(self, pod: int, generation: int) -> None:
-        """Refuse a pod that the node's conditions keep out."""
+    def _take_in(self, pod: int, plan: Plan, seen_ms: int, *, pull: bool) -> None:
+        """The kubelet sees the pod at `seen_ms`, and starts it if it admits it."""
+        node = self.cluster.pods.node.item(pod)
+        doubtful = node in self._shutdowns or self.evictions.watches(node)
+        if not doubtful and self.intake.surely_fits(pod):
+            self._begin(pod, plan, seen_ms, pull=pull)
+        else:
+            self._decide_later(pod, seen_ms, pull=pull)
+
+    def _decide_later(self, pod: int, seen_ms: int, *, pull: bool) -> None:
+        generation = self._generations.get(pod, 0)
+        self._starting[pod] = seen_ms
+        self.intake.put_off(pod)
+        self._clock.at(seen_ms, Lane.KUBELET, self._decide, pod, generation, pull)
+
+    def _decide(self, pod: int, generation: int, pull: bool) -> None:
+        """Admit the pod, refuse it, or make room for it."""
         if self._stale(pod, generation):
             return
+        self.intake.forget(pod)
+        refusal, victims = self._refusal(pod)
+        if refusal is not None:
+            del self._starting[pod]
+            self.cluster.end_pod(pod, Phase.FAILED, refusal)
+        elif victims:
+            self._make_room(pod, victims)
+        else:
+            self._begin(pod, self._plan(pod), self._clock.now_ms, pull=pull)
+
+    def _refusal(self, pod: int) -> tuple[Reason | None, list[OnNode]]:
+        """Why the kubelet does not admit the pod; and what it would stop to admit it."""
+        if self.cluster.pods.node.item(pod) in self._shutdowns:
+            return Reason.NODE_SHUTDOWN, []
         message = self.evictions.refuses(pod)
-        if message and self._kubelet(pod).reachable:
-            self._void(pod)
+        if message:
             self.cluster.count_eviction(pod, message)
-            self.cluster.end_pod(pod, Phase.FAILED, Reason.EVICTED)
+            return Reason.EVICTED, []
+        found = self.intake.decide(pod)
+        if not found.admitted:
+            return self.intake.reason(found.reason), []
+        return None, list(found.victims)
+
+    def _make_room(self, pod: int, victims: list[OnNode]) -> None:
+        """Stop the victims one after the other, then start the pod."""
+        while victims:
+            victim = victims.pop(0).id
+            if self.cluster.pods.ended_ms.item(victim) == NEVER:
+                self._makes_room_for[victim] = pod, victims
+                self.stop(victim, Reason.PREEMPTING)
+                return
+        if pod in self._starting:
+            self._begin(pod, self._plan(pod), self._clock.now_ms, pull=True)
 
     def _begin(self, pod: int, plan: Plan, seen_ms: int, *, pull: bool) -> None:
         """The kubelet sees the pod at `seen_ms` and starts it."""
@@ -182,20 +282,21 @@ class Kubelet:
             return
         cluster, pods, plan = self.cluster, self.cluster.pods, self._plan(pod)
         del self._starting[pod]
-        if pods.started.item(pod):  # the node was down
-            for _ in plan.containers:
-                cluster.count_restart(pod)
-        cluster.set_alive(pod, True)
-        if self._kubelet(pod).connected:
-            cluster.run_pod(pod)
-        else:
-            self._unsent_starts[pod] = None
+        again = pods.started.item(pod)  # the node was down
+        done = self._done.pop(pod, ())
+        if again:
+            for container in plan.containers:
+                if not container.plain_init and container.index not in done:
+                    cluster.count_restart(pod)
         if plan.light:
+            cluster.set_alive(pod, True)
+            self.runs(pod)
             self._run(pod, plan, generation)
         else:
-            runs = self._containers.new(pod, plan, seen_ms, self._age_ms(pod, seen_ms))
+            age_ms = self._age_ms(pod, seen_ms)
+            runs = self._containers.new(pod, plan, seen_ms, age_ms, pull=not again, done=done)
             self._runs[pod] = runs
-            self._containers.start(runs)
+            self._containers.begin(runs)
 
     def _age_ms(self, pod: int, now_ms: int) -> int | None:
         booted_ms = self._kubelet(pod).booted_ms
@@ -276,6 +377,13 @@ class Kubelet:
         phase_ms, draw = self._kubelet(pod).phase_ms, self._plan(pod).back_off_draw
         return next_look_ms(self._clock.now_ms, until_ms, draw, phase_ms)
 
+    def runs(self, pod: int) -> None:
+        """Write that the pod's phase is Running, if the control plane can be reached."""
+        if self._kubelet(pod).connected:
+            self.cluster.run_pod(pod)
+        else:
+            self._unsent_starts[pod] = None
+
     def publish(self, pod: int, ready: bool) -> None:
         """Write the pod's Ready condition, if the control plane can be reached."""
         if self._kubelet(pod).connected:
@@ -283,23 +391,27 @@ class Kubelet:
 
     def ended(self, pod: int, exit_code: int) -> None:
         """The pod is over: 0 Succeeded, else Failed."""
-        if not self._kubelet(pod).connected:
+        if exit_code == 0:
+            self._end(pod, Phase.SUCCEEDED, Reason.COMPLETED)
+        else:
+            self._end(pod, Phase.FAILED, Reason.CONTAINER_FAILED, exit_code)
+
+    def _end(self, pod: int, phase: Phase, reason: Reason, exit_code: int = 0) -> None:
+        """Write how the pod has ended, if the control plane can be reached."""
+        if self._kubelet(pod).connected:
+            self.cluster.end_pod(pod, phase, reason, exit_code)
+        else:
             self.cluster.set_alive(pod, False)
             self._runs.pop(pod, None)
-            self._unsent_ends[pod] = exit_code
+            self._unsent_ends[pod] = phase, reason, exit_code
             self.evictions.gone(pod)
-        elif pod in self._evicted:
-            self.cluster.end_pod(pod, Phase.FAILED, Reason.EVICTED)
-        elif exit_code == 0:
-            self.cluster.end_pod(pod, Phase.SUCCEEDED, Reason.COMPLETED)
-        else:
-            self.cluster.end_pod(pod, Phase.FAILED, Reason.CONTAINER_FAILED, exit_code)
 
     def stopped(self, pod: int) -> None:
-        """All containers of a pod that is being deleted or evicted have ended."""
+        """All containers of a pod that had to stop have ended."""
         self.cluster.set_alive(pod, False)
-        if pod in self._evicted:
-            self.ended(pod, KILLED)
+        fate = self._fates.pop(pod, None)
+        if fate is not None:
+            self._end(pod, Phase.FAILED, fate)
         elif self._kubelet(pod).connected:
             self.cluster.remove_pod(pod)
 
@@ -318,12 +430,12 @@ class Kubelet:
 
     def _evict(self, pod: int, grace_ms: int) -> None:
         """The eviction manager of its node stops a pod; one that is stopping has no longer left."""
-        self._evicted[pod] = None
         self.publish(pod, False)
         if pod in self._terminating:
+            self._fates[pod] = Reason.EVICTED
             self._clock.after(grace_ms, Lane.EXITS, self._hurry, pod, self._generations[pod])
         else:
-            self._stop_within(pod, min(grace_ms, self._plan(pod).grace_ms))
+            self.stop(pod, Reason.EVICTED, grace_ms)
 
     def _hurry(self, pod: int, generation: int) -> None:
         if not self._stale(pod, generation):
@@ -340,13 +452,26 @@ class Kubelet:
         ]
 
     def _terminate(self, pod: int) -> None:
-        """The kubelet sees that the pod shall go: TERM, and KILL after the grace."""
-        over = self.cluster.pods.ended_ms[pod] != NEVER or pod in self._terminating
-        if not over and self._kubelet(pod).reachable:
-            self._stop_within(pod, self._plan(pod).grace_ms)
+        """The kubelet sees that the pod shall go."""
+        if self._kubelet(pod).reachable:
+            own_ms = self._plan(pod).grace_ms
+            self._stop_pod(pod, pod_grace(own_ms, deletion_ms=own_ms).grace_ms)
 
-    def _stop_within(self, pod: int, grace_ms: int) -> None:
+    def stop(self, pod: int, reason: Reason, grace_ms: int | None = None) -> None:
+        """A kubelet stops a pod for its node's sake: it will have failed, for this reason.
+
+        By default with the pod's own grace. A pod that is being stopped already goes on so.
+        """
+        if self._kubelet(pod).up and pod not in self._terminating:
+            self._fates[pod] = reason
+            own_ms = self._plan(pod).grace_ms
+            self._stop_pod(pod, pod_grace(own_ms, override_ms=grace_ms).grace_ms)
+
+    def _stop_pod(self, pod: int, grace_ms: int) -> None:
+        """Hooks, TERM, and KILL when the grace is over."""
         cluster = self.cluster
+        if cluster.pods.ended_ms[pod] != NEVER or pod in self._terminating:
+            return
         self._terminating[pod] = None
         self._starting.pop(pod, None)
         self._void(pod)
@@ -356,13 +481,15 @@ class Kubelet:
         if runs is not None:
             self._containers.terminate(runs, grace_ms)
         elif cluster.pods.alive[pod]:
-            stop_ms = min(plan.containers[0].shutdown(), grace_ms)
+            only = plan.containers[0]
+            hook_ms = only.pre_stop() if only.pre_stop else None
+            end_ms = stop(Stopping(False, hook_ms, only.shutdown()), grace_ms).end_ms
             generation = self._generations[pod]
-            self._clock.after(stop_ms, Lane.EXITS, self._stop, pod, generation)
+            self._clock.after(end_ms, Lane.EXITS, self._stopped_alone, pod, generation)
         else:
             self.stopped(pod)
 
-    def _stop(self, pod: int, generation: int) -> None:
+    def _stopped_alone(self, pod: int, generation: int) -> None:
         if not self._stale(pod, generation):
             self.stopped(pod)
 
@@ -384,9 +511,14 @@ class Kubelet:
             runs.over = True
         self._starting.pop(pod, None)
         self._terminating.pop(pod, None)
-        self._evicted.pop(pod, None)
         self._unsent_starts.pop(pod, None)
         self._unsent_ends.pop(pod, None)
+        self._fates.pop(pod, None)
+        self.intake.forget(pod)
+        self._shutdowns.pod_over(pod)
+        if pod in self._makes_room_for:
+            critical, victims = self._makes_room_for.pop(pod)
+            self._clock.after(0, Lane.KUBELET, self._make_room, critical, victims)
 
     # Pressure
 
@@ -413,15 +545,29 @@ class Kubelet:
         phase_ms = phase_of(self._seed, name)
         self._kubelets.append(_Kubelet(phase_ms, booted_ms=now_ms if now_ms else None))
 
+    def _node_changed(self, node: int) -> None:
+        """Pods that the kubelet has not seen yet are admitted by what the node is then."""
+        for pod in self.cluster.nodes.pods[node]:
+            if self._starting.get(pod, 0) > self._clock.now_ms and not self.intake.is_put_off(pod):
+                self._void(pod)
+                self._decide_later(pod, self._starting[pod], pull=True)
+
+    def _node_ready(self, node: int) -> None:
+        """A kubelet that shuts its machine down says again that the node is not ready."""
+        if node in self._shutdowns and self.cluster.nodes.ready[node] == NodeReady.TRUE:
+            self._clock.after(0, Lane.KUBELET, self.cluster.set_node_ready, node, NodeReady.FALSE)
+
     def _node_down(self, node: int) -> None:
         kubelet, now_ms = self._kubelets[node], self._clock.now_ms
         cut_off = bool(self.cluster.nodes.cut_off[node])
         kubelet.connected, kubelet.up = not cut_off, cut_off
         if not cut_off:
+            self._shutdowns.node_down(node)
             self.evictions.node_down(node)
         for pod in self.cluster.nodes.pods[node]:
             if not cut_off:
                 self._void(pod)
+                self._note_done(pod)
                 self._lose(pod)
             elif self._starting.get(pod, now_ms) > now_ms:  # it has not seen the pod yet
                 self._void(pod)
@@ -443,14 +589,32 @@ class Kubelet:
     def _reboot(self, pod: int) -> None:
         """The node is back without its containers."""
         pods = self.cluster.pods
-        started = bool(pods.started[pod])
+        started, plan = bool(pods.started[pod]), self._plan(pod)
         if pods.deleting_ms[pod] != NEVER:
             self.cluster.remove_pod(pod)
-        elif started and self._plan(pod).policy == "Never":
+        elif started and not self._starts_anew(pod, plan):
             self.ended(pod, KILLED)
         else:
             self.publish(pod, False)
-            self._begin(pod, self._plan(pod), self._clock.now_ms, pull=not started)
+            self._take_in(pod, plan, self._clock.now_ms, pull=not started)
+
+    def _starts_anew(self, pod: int, plan: Plan) -> bool:
+        """Whether a pod whose containers were lost gets a new sandbox."""
+        if plan.policy == "Always":
+            return True
+        rules, done = PodRules(plan.template.pod.spec, self._gates), self._done.get(pod, ())
+        states = {
+            c.spec.name: ContainerState("exited", exit_code=0 if c.index in done else KILLED)
+            for c in plan.containers
+        }
+        return actions(rules, states, [Sandbox(ready=False)]).create_sandbox
+
+    def _note_done(self, pod: int) -> None:
+        """Containers that have succeeded for good are not started again after a reboot."""
+        runs = self._runs.get(pod)
+        if runs is not None and runs.plan.policy == "OnFailure":
+            done = [r for r in runs.regular if not r.running and r.code == 0]
+            self._done[pod] = tuple(run.plan.index for run in done)
 
     def _reconnect(self, pod: int) -> None:
         """The node, which ran on, is heard of again: write what happened, read what shall be."""
@@ -461,18 +625,18 @@ class Kubelet:
         if pods.deleting_ms[pod] != NEVER:
             self._terminate_late(pod)
         elif pod in self._unsent_ends:
-            self.ended(pod, self._unsent_ends[pod])
+            self._end(pod, *self._unsent_ends[pod])
         elif pods.started[pod]:
             runs = self._runs.get(pod)
             self.publish(pod, runs.ready if runs else bool(pods.alive[pod]))
-        elif pod not in self._starting:
-            self._begin(pod, self._plan(pod), self._clock.now_ms, pull=True)
+        elif pod not in self._starting and pod not in self._runs:
+            self._take_in(pod, self._plan(pod), self._clock.now_ms, pull=True)
 
     def _terminate_late(self, pod: int) -> None:
         """The kubelet of a node that was cut off learns that the pod was deleted."""
         if pod not in self._terminating:
             self._terminate(pod)
-        elif not self.cluster.pods.alive[pod]:
+        elif not self.cluster.pods.alive[pod] and pod not in self._fates:
             self.cluster.remove_pod(pod)
 
 
@@ -480,3 +644,12 @@ def phase_of(seed: int, node: str) -> int:
     """When in a second a node's kubelet relists and ticks: independent of all other nodes."""
     digest = hashlib.blake2b(f"{seed}/{node}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % RELIST_MS
+
+
+def _facts_of(status: ContainerStatus) -> ContainerState:
+    """The state of a container that has only a status."""
+    if status.state == "running":
+        return ContainerState("running", started=True, ready=status.ready)
+    if status.state == "terminated":
+        return ContainerState("exited", exit_code=status.exit_code)
+    return ContainerState()

@@ -179,6 +179,14 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A handler of a container's lifecycle; only `sleep` says itself how long it takes."""
+
+    handler: Literal["sleep", "exec", "httpGet", "tcpSocket"] = "exec"
+    sleep_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     name: str
     image: str = ""
@@ -189,6 +197,8 @@ class Container:
     readiness: Probe | None = None
     startup: Probe | None = None
     sidecar: bool = False  # an init container with restartPolicy Always
+    post_start: Hook | None = None
+    pre_stop: Hook | None = None
 
 
 @dataclass(frozen=True)

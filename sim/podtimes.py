@@ -21,13 +21,14 @@ from sim.behaviour import (
     behaviour_of,
 )
 from sim.podspec import CPU, MEMORY
+from sim.podstate import restarts
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sim.cluster import Template
-    from sim.podspec import Container, PodSpec
+    from sim.podspec import Container, Hook, PodSpec
     from sim.rng import Streams
+    from sim.templates import Template
 
 # A calm node slows probes by at most this factor (`sim.pressure`), which no probe shall notice.
 CALM_SLOWDOWN = 10
@@ -37,6 +38,8 @@ NEGLIGIBLE = 21
 Number = TypeVar("Number")
 
 AT_ONCE = Constant(0)
+# How long an init container runs of which nothing is said: a modelling choice.
+USUAL_INIT = Ending(Constant(1_000), 0)
 USUAL_PROBES = ProbeBehaviour()
 
 
@@ -63,6 +66,8 @@ class ContainerTimes:
     image_pull: Distribution | None = None
     startup: Distribution | None = None
     shutdown: Distribution | None = None
+    post_start: Distribution | None = None
+    pre_stop: Distribution | None = None
     run: Ending | None = None
     crash: Ending | None = None
     cpu_m: int | None = None
@@ -75,8 +80,8 @@ class PodTimes:
     """Durations of one template's pods; every pod draws its own."""
 
     watch_delay: Distribution = AT_ONCE  # from a write until the kubelet sees it
-    image_pull: Distribution = AT_ONCE  # per container, one after the other
-    start: Distribution = AT_ONCE  # sandbox and containers, until the kubelet sees them run
+    image_pull: Distribution = AT_ONCE  # per container, before its start
+    start: Distribution = AT_ONCE  # sandbox and first containers, until the kubelet sees them run
     startup: Distribution = AT_ONCE  # from container start until its application answers
     shutdown: Distribution = AT_ONCE  # from TERM until a container exits
     run: Distribution | None = None  # until the containers exit by themselves; None = never
@@ -118,6 +123,8 @@ def _container_times(said: Behaviour, serves: bool) -> ContainerTimes:
         image_pull=said.image_pull,
         startup=said.startup,
         shutdown=said.shutdown,
+        post_start=said.post_start,
+        pre_stop=said.pre_stop,
         run=said.exit,
         crash=said.crash,
         cpu_m=idle_m if said.cpu_m is None else said.cpu_m,
@@ -199,12 +206,16 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class ContainerPlan:
-    """One container (or sidecar) of a template, ready to be run."""
+    """One container of a template, ready to be run."""
 
-    index: int
+    index: int  # init containers come first
     spec: Container
+    init: bool  # a sidecar, or one that has to end before others start
+    pull: Samples[int] | None  # None: no time at all, here and below
     startup: Samples[int]
     shutdown: Samples[int]
+    post_start: Samples[int] | None
+    pre_stop: Samples[int] | None
     ends: tuple[End, ...]
     ends_with_pod: bool  # it ends when the pod's own run time is over
     cpu_m: int
@@ -213,8 +224,15 @@ class ContainerPlan:
     probes: ProbeBehaviour
 
     @property
+    def plain_init(self) -> bool:
+        """Whether it is an init container that has to end."""
+        return self.init and not self.spec.sidecar
+
+    @property
     def probed(self) -> bool:
         """Whether any probe is made."""
+        if self.plain_init:
+            return False
         spec = self.spec
         return bool(spec.startup or spec.liveness or spec.readiness)
 
@@ -234,17 +252,18 @@ class ContainerPlan:
 class Plan:
     """Everything the kubelet needs to know of a template of one workload.
 
-    `light`: one container without probes, crashes or a leak; such a pod needs no state of its own.
+    `light`: one container without probes, crashes, a leak or a postStart hook; such a pod needs no
+    state of its own.
     """
 
     __slots__ = (
         "back_off_draw",
         "containers",
         "grace_ms",
+        "has_init",
         "light",
         "policy",
         "probe_draw",
-        "pulls",
         "run",
         "start",
         "template",
@@ -257,56 +276,64 @@ class Plan:
         self.watch = draws("watch", times.watch_delay)
         self.probe_draw = draws.chances("probes")
         self.back_off_draw = draws.chances("crashloop")
-        init = ((c.name, _of(times, c).run) for c in spec.init_containers if not c.sidecar)
-        self.start = (
-            draws("start", times.start),
-            *(draws(f"init/{name}", ending.after) for name, ending in init if ending),
-        )
-        pulls = (
-            (c.name, _of(times, c).image_pull or times.image_pull)
-            for c in spec.init_containers + spec.containers
-        )
-        self.pulls = tuple(draws(f"image/{name}", pull) for name, pull in pulls if pull != AT_ONCE)
+        self.start = draws("start", times.start)
         self.run = End(draws("run", times.run), times.exit_code) if times.run else None
-        sidecars = tuple(c for c in spec.init_containers if c.sidecar)
         self.containers = tuple(
             _container_plan(index, container, spec, times, draws)
-            for index, container in enumerate(sidecars + spec.containers)
+            for index, container in enumerate(spec.init_containers + spec.containers)
         )
+        self.has_init = bool(spec.init_containers)
         self.policy = spec.restart_policy
         self.grace_ms = spec.termination_grace_ms
         only = self.containers[0]
         self.light = (
             len(self.containers) == 1
-            and not spec.init_containers
+            and not self.has_init
             and not only.probed
             and not only.leaks
+            and not only.post_start
             and len(only.ends) + bool(self.run) <= 1
         )
 
     def start_ms(self, *, pull: bool) -> int:
-        """How long a start takes from when the kubelet sees the pod."""
-        steps = self.start + self.pulls if pull else self.start
-        return sum([step() for step in steps])
+        """How long it takes from when the kubelet sees the pod until its first container starts.
+
+        Others come after it in the same sync (`sim.containers`), each with its own pull.
+        """
+        first_pull = self.containers[0].pull if pull and self.light else None
+        return self.start() + (first_pull() if first_pull else 0)
 
     def restarts(self, exit_code: int) -> bool:
         """Whether a container that ended with this code is started again."""
-        return self.policy == "Always" or (self.policy == "OnFailure" and exit_code != 0)
+        return restarts(self.policy, exit_code)
 
 
 def _container_plan(
     index: int, container: Container, spec: PodSpec, times: PodTimes, draws: Draws
 ) -> ContainerPlan:
     own, name = _of(times, container), container.name
-    endings = [(f"run/{name}", own.run), (f"crash/{name}", own.crash)]
+    init = index < len(spec.init_containers)
+    plain_init = init and not container.sidecar
+    usual = USUAL_INIT if plain_init else None
+    endings = [(f"run/{name}", own.run or usual), (f"crash/{name}", own.crash)]
     request_b = container.requests.get(MEMORY, 0)
+
+    def hook(purpose: str, said: Distribution | None, hook: Hook | None) -> Samples[int] | None:
+        takes = said or (Constant(hook.sleep_ms) if hook else AT_ONCE)
+        return None if takes == AT_ONCE else draws(f"{purpose}/{name}", takes)
+
+    pull = own.image_pull or times.image_pull
     return ContainerPlan(
         index=index,
         spec=container,
+        init=init,
+        pull=None if pull == AT_ONCE else draws(f"image/{name}", pull),
         startup=draws(f"startup/{name}", own.startup or times.startup),
         shutdown=draws(f"shutdown/{name}", own.shutdown or times.shutdown),
+        post_start=None if plain_init else hook("postStart", own.post_start, container.post_start),
+        pre_stop=None if plain_init else hook("preStop", own.pre_stop, container.pre_stop),
         ends=tuple(End(draws(what, end.after), end.exit_code) for what, end in endings if end),
-        ends_with_pod=own.run is None and not container.sidecar,
+        ends_with_pod=own.run is None and not init,
         cpu_m=container.requests.get(CPU, 0) if own.cpu_m is None else own.cpu_m,
         memory=own.memory or MemoryUse(request_b),
         limit_b=container.limits.get(MEMORY) or spec.pod_limits.get(MEMORY, 0),

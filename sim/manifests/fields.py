@@ -67,7 +67,9 @@ _TABLE = {
     "Port": "containerPort hostPort hostIP protocol | name |",
     "Probe": """httpGet tcpSocket exec grpc initialDelaySeconds periodSeconds timeoutSeconds
         successThreshold failureThreshold terminationGracePeriodSeconds | |""",
-    "Lifecycle": "| stopSignal | preStop postStart",
+    "Lifecycle": "preStop:Hook postStart:Hook | stopSignal |",
+    "Hook": "sleep:Sleep exec httpGet tcpSocket | |",
+    "Sleep": "seconds | |",
     "Affinity": """nodeAffinity:NodeAffinity podAffinity:PodAffinity
         podAntiAffinity:PodAffinity | |""",
     "PodAffinity": """requiredDuringSchedulingIgnoredDuringExecution:PodTerm

@@ -16,6 +16,7 @@ from sim.manifests.value import INT64_MAX, Value, merged, milliseconds, positive
 from sim.manifests.volumes import parse_volumes
 from sim.podspec import (
     Container,
+    Hook,
     HostPort,
     NodeSelectorTerm,
     PodSpec,
@@ -33,6 +34,7 @@ from sim.workloads import PriorityClass
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+HOOKS = ("sleep", "exec", "httpGet", "tcpSocket")
 PRIORITY_MAX = 10**9  # the highest that a user's class may have
 # Classes that every cluster has (pkg/apis/scheduling/v1 SystemPriorityClasses).
 SYSTEM_CLASSES = {
@@ -131,7 +133,8 @@ def _containers(value: Value, host_network: bool, *, init: bool = False) -> tupl
 def _container(value: Value, host_network: bool, init: bool) -> Container:
     value.mapping()
     requests, limits = _container_resources(value.get("resources"))
-    restart = value.get("restartPolicy")
+    restart, lifecycle = value.get("restartPolicy"), value.get("lifecycle")
+    lifecycle.mapping()
     return Container(
         name=value.get("name").required_text(),
         image=value.get("image").text(),
@@ -142,6 +145,8 @@ def _container(value: Value, host_network: bool, init: bool) -> Container:
         readiness=_probe(value.get("readinessProbe")),
         startup=_probe(value.get("startupProbe"), only_one_success=True),
         sidecar=init and restart.text() == "Always",
+        post_start=_hook(lifecycle.get("postStart")),
+        pre_stop=_hook(lifecycle.get("preStop")),
     )
 
 
@@ -216,6 +221,18 @@ def _probe(value: Value, *, only_one_success: bool = False) -> Probe | None:
         failure_threshold=positive(value.get("failureThreshold"), 3),
         termination_grace_ms=milliseconds(grace, least=1) if grace else None,
     )
+
+
+def _hook(value: Value) -> Hook | None:
+    if not value:
+        return None
+    value.mapping()
+    handlers = [handler for handler in HOOKS if value.get(handler)]
+    if len(handlers) != 1:
+        value.wrong(f"exactly one of {', '.join(HOOKS)}")
+        return None
+    sleep_ms = milliseconds(value.get("sleep", "seconds"))
+    return Hook(handlers[0], sleep_ms)  # type: ignore[arg-type]
 
 
 def required_terms(node_affinity: Value) -> tuple[NodeSelectorTerm, ...] | None:

@@ -124,14 +124,15 @@ def test_pod_runs_after_watch_image_and_start():
 
 
 def test_images_of_a_pod_are_pulled_one_after_the_other():
-    # 100 + 2000 (first) + 300 (second, its own) + 900
+    # The first starts at 100 + 900 + 2000, the second after its own 300; then both are seen.
     times = replace(
         TIMES,
         image_pull=Constant(2000),
         containers={"second": ContainerTimes(image_pull=Constant(300))},
     )
     story, pod = one_pod(a_pod(Container("first"), Container("second")), times)
-    assert story.starts(pod) == [3300]
+    assert story.starts(pod) == [3000]
+    assert story.when(pod, Change.POD_READY) == [3300]
 
 
 def test_pod_without_readiness_probe_is_ready_at_once_though_its_application_is_not_up():
@@ -344,16 +345,21 @@ def test_sidecar_does_not_keep_a_finished_pod():
         init_containers=(Container("proxy", sidecar=True),),
         restart_policy="Never",
     )
+    # proxy 0.9 s, main beside it, to 3.9 s; then proxy is told to stop and takes 0.5 s
     story, pod = one_pod(spec, replace(TIMES, run=Constant(3_000)), ideal=True)
-    assert story.when(pod, Change.POD_ENDED) == [3_900]
+    assert story.when(pod, Change.POD_ENDED) == [4_400]
     assert story.cluster.pods.phase[pod] == Phase.SUCCEEDED
 
 
 def test_init_containers_run_before_the_others():
     spec = PodSpec(containers=(Container("main"),), init_containers=(Container("migrate"),))
     times = replace(TIMES, containers={"migrate": ContainerTimes(run=_end(5_000, 0))})
+    # migrate runs from 1 to 6 s; the next relist sees that, and the one after it that main runs
     story, pod = one_pod(spec, times)
-    assert story.starts(pod) == [START_MS + 5_000]
+    seen_ms = START_MS + 5_000 + phase_of(1, "node-0")
+    assert story.starts(pod) == [START_MS, seen_ms]
+    assert story.when(pod, Change.POD_RUNNING) == [seen_ms + 1_000]
+    assert story.when(pod, Change.POD_READY) == [seen_ms + 1_000]
 
 
 def _end(after_ms, code):
