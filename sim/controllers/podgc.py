@@ -125,7 +125,8 @@ class PodGC:
 
     def _surplus(self) -> list[int]:
         """Ended pods above the threshold: evicted ones first, then the oldest."""
-        surplus, found = self._ended_count - len(self._going) - self._threshold, []
+        surplus = self._ended_count - len(self._going) - self._threshold
+        found: list[int] = []
         while len(found) < surplus and self._ended:
             pod = heappop(self._ended)[1]
             if self.cluster.pods.exists[pod] and pod not in self._going:

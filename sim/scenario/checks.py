@@ -167,7 +167,7 @@ def _traffic(form: ScenarioForm, manifests: Manifests) -> Iterator[Finding]:
     services = _services(manifests)
     for i, traffic in enumerate(form.traffic):
         if traffic.key not in services:
-            yield ("traffic", i, "service"), *_absent("Service", traffic.key, services)
+            yield ("traffic", i, "service"), *absent("Service", traffic.key, services)
         elif traffic.key in [other.key for other in form.traffic[:i]]:
             message = f"got {traffic.service!r} a second time; expected one entry for each Service."
             yield ("traffic", i, "service"), message, ""
@@ -184,8 +184,8 @@ def _nodes_of_pods(
     path: Path, made: Manifests, pools: tuple[Pool, ...], manifests: Manifests
 ) -> Iterator[Finding]:
     for name, node in _node_names([made]):
-        if not _is_node(node, pools, manifests):
-            message, hint = _no_node(node, pools, manifests)
+        if not is_node(node, pools, manifests):
+            message, hint = no_node(node, pools, manifests)
             yield path, f"the nodeName of {name}: {message}", hint
 
 
@@ -235,14 +235,14 @@ def _faults(form: ScenarioForm, pools: tuple[Pool, ...], manifests: Manifests) -
 def _targets(
     path: Path, said: Fault | Maintenance, pools: tuple[Pool, ...], manifests: Manifests
 ) -> Iterator[Finding]:
-    zones = _zones(pools, manifests)
+    zones = zones_in(pools, manifests)
     if said.zone is not None and said.zone not in zones:
-        yield (*path, "zone"), *_absent("zone", said.zone, zones)
+        yield (*path, "zone"), *absent("zone", said.zone, zones)
     if said.pool is not None and said.pool not in {pool.name for pool in pools}:
-        yield (*path, "pool"), *_absent("pool", said.pool, [p.name for p in pools])
+        yield (*path, "pool"), *absent("pool", said.pool, [p.name for p in pools])
     for at, name in _named_nodes(said):
-        if not _is_node(name, pools, manifests):
-            yield (*path, *at), *_no_node(name, pools, manifests)
+        if not is_node(name, pools, manifests):
+            yield (*path, *at), *no_node(name, pools, manifests)
 
 
 def _expectations(
@@ -257,7 +257,7 @@ def _expectations(
         if "arrivals" not in unsure:
             valid["workload"] = workload_names(manifests) + [a.name for a in form.arrivals]
     if "nodes" not in unsure:
-        valid["zone"] = _zones(pools, manifests)
+        valid["zone"] = zones_in(pools, manifests)
         valid["pool"] = [pool.name for pool in pools]
     for i, expectation in enumerate(form.expect):
         for finding in _labels(expectation, valid):
@@ -270,11 +270,11 @@ def _labels(expectation: Expectation, valid: dict[str, list[str]]) -> Iterator[t
         if names is None:
             continue
         if label == "service" and value not in names:
-            yield _absent("traffic to a Service", value, names)
+            yield absent("traffic to a Service", value, names)
         elif label == "workload" and not _is_workload(value, names):
-            yield _absent("workload", value, names)
+            yield absent("workload", value, names)
         elif label not in ("service", "workload") and value not in names:
-            yield _absent(label, value, names)
+            yield absent(label, value, names)
 
 
 def _is_workload(value: str, names: list[str]) -> bool:
@@ -305,7 +305,8 @@ def _namespaces(manifests: Manifests) -> list[str]:
     return sorted({"default", *made, *(pod.namespace for pod in manifests.pods)})
 
 
-def _zones(pools: tuple[Pool, ...], manifests: Manifests) -> list[str]:
+def zones_in(pools: tuple[Pool, ...], manifests: Manifests) -> list[str]:
+    """Zones that have nodes at the start."""
     named = {zone for pool in pools for zone in pool.zones[: pool.count]}
     named |= {node.labels.get(ZONE_LABEL, "") for node in manifests.nodes}
     return sorted(named - {""})
@@ -317,13 +318,14 @@ def _named_nodes(said: Fault | Maintenance) -> list[tuple[Path, str]]:
     return [(("nodes", i), name) for i, name in enumerate(said.nodes or ())]
 
 
-def _is_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> bool:
+def is_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> bool:
+    """Whether a node of this name is there at the start."""
     return any(pool.has_node(name) for pool in pools) or any(
         node.name == name for node in manifests.nodes
     )
 
 
-def _no_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> tuple[str, str]:
+def no_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> tuple[str, str]:
     """A pool's nodes are told by their range: there may be 100,000 of them."""
     ranges = [
         pool.node_name(0)
@@ -338,7 +340,7 @@ def _no_node(name: str, pools: Iterable[Pool], manifests: Manifests) -> tuple[st
     return f"no node {name!r}.", hint or (f"There are: {', '.join(known)}." if known else "")
 
 
-def _absent(kind: str, name: str, valid: list[str]) -> tuple[str, str]:
+def absent(kind: str, name: str, valid: list[str]) -> tuple[str, str]:
     """Message and hint for a name that nothing has."""
     hint = did_you_mean(name, valid)
     if not hint and valid:

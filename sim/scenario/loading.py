@@ -29,6 +29,7 @@ from sim.scenario.models import (
     Scheduler,
     Traffic,
 )
+from sim.scenario.outages import faults_of
 from sim.scenario.pools import Pool, pool_of
 from sim.scenario.problems import Locate, in_order, path_of, problems_of
 from sim.scenario.scheduling import configuration_of
@@ -198,6 +199,8 @@ def _scenario(
     arriving = [(i, stream.manifests) for i, stream in streams.items()]
     given = given_of(form, form.run.start, base, locate, problems)
     pools = tuple(pool_of(pool) for pool in form.nodes)
+    known = None if {"nodes", "manifests"} & unsure else (pools, manifests)
+    faults = _faults(form, known, base, locate, problems)
     problems += [
         Problem(locate(at), message, dotted(at), hint)
         for at, message, hint in findings(form, pools, manifests, arriving, unsure)
@@ -216,7 +219,7 @@ def _scenario(
         traffic=form.traffic,
         behaviour=tuple(entry.value(given) for entry in form.behaviour),
         arrivals=tuple(streams.values()),
-        faults=form.faults,
+        faults=faults,
         maintenance=form.maintenance,
         expect=form.expect,
         source=data,
@@ -313,6 +316,26 @@ def _arrivals(
         except ScenarioError as error:
             problems += error.problems
     return found
+
+
+def _faults(
+    form: ScenarioForm,
+    known: tuple[tuple[Pool, ...], Manifests] | None,
+    base: Path,
+    locate: Locate,
+    problems: list[Problem],
+) -> tuple[Fault, ...]:
+    """The faults as written and, after them, those that the files they name hold.
+
+    `known` None: what the files name cannot be judged, so they are only looked for.
+    """
+    found = [fault for fault in form.faults if fault.trace is None]
+    for i, fault in enumerate(form.faults):
+        file = base / (fault.trace or "")
+        there = fault.trace and _exists(file, ("faults", i, "trace"), locate, problems)
+        if there and known is not None:
+            found += faults_of(fault, file, form.run.start_ms, known, problems)
+    return tuple(found)
 
 
 def _arrival(form: ArrivalForm, made: Manifests) -> Arrival:
