@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sim.errors import Position, Problem, ScenarioError, SimError
     from sim.result import Result
     from sim.scenario import Scenario, load
+    from sim.whatif import WhatIf, what_if
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,10 +29,12 @@ __all__ = [
     "ScenarioError",
     "SimError",
     "Simulation",
+    "WhatIf",
     "__version__",
     "compare",
     "load",
     "run",
+    "what_if",
 ]
 
 _HOMES = {
@@ -46,6 +49,8 @@ _HOMES = {
     "load": "scenario",
     "Simulation": "engine",
     "run": "engine",
+    "WhatIf": "whatif",
+    "what_if": "whatif",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m sim run|explain|compare|validate|schema|list`.
+"""The command line: `python -m sim run|explain|compare|what-if|validate|schema|list`.
 
 Exit codes: 0 all well, 1 an expectation of the scenario does not hold, 2 the input is wrong, 130
 stopped by Ctrl-C.
@@ -249,6 +249,126 @@ def compare(
         with _counted_runs(sys.stderr.isatty()) as progress:
             comparison = compared(named, seed=seed, replications=replications, progress=progress)
         click.echo(comparison.report(form), nl=False)
+
+
+@main.command(name="what-if")
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--lose",
+    type=click.Choice(["node", "zone", "2-nodes"]),
+    default="node",
+    show_default=True,
+    help="What is lost in each run: one node, one zone, or two nodes at once.",
+)
+@click.option(
+    "--at",
+    metavar="DURATION",
+    help="When, such as 30m. Default: in the middle of the run after the warm-up.",
+)
+@click.option(
+    "--down",
+    metavar="DURATION",
+    default="forever",
+    show_default=True,
+    help="For how long, such as 20m.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run in N processes; the outcome is the same. Default: in this one.",
+)
+@click.option(
+    "--search",
+    is_flag=True,
+    help="Look for the fewest nodes (zones) that break an expectation when lost together.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Runs at most; what is left out is said.",
+)
+@click.option(
+    "--seed", type=_Seed(min=0), metavar="INTEGER", help="Seed, instead of the scenario's."
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Another value for one field, such as nodes[0].count=12. Can be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the report; json has every case in full.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory to write what-if.json, what-if.txt and cases.parquet to.",
+)
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
+)
+def what_if(
+    scenario: Path,
+    lose: Literal["node", "zone", "2-nodes"],
+    at: str | None,
+    down: str,
+    jobs: int | None,
+    search: bool,
+    most: int,
+    seed: int | None,
+    changes: tuple[str, ...],
+    form: Literal["text", "md", "json"],
+    out: Path | None,
+    allow_plugins: bool,
+) -> None:
+    """Lose each node (zone, pair of nodes) in a run of its own: which loss hurts most?
+
+    Exit code 1 when a loss breaks an expectation that holds without it, or could not be run.
+
+    \b
+    python -m sim what-if scenario.yaml --lose zone --at 30m --down 20m -j 4
+    python -m sim what-if scenario.yaml --search
+    """
+    with _clear_errors():
+        loaded = _load(scenario, changes, allow_plugins)
+        from sim.whatif import check_directory
+        from sim.whatif import what_if as asked
+
+        if out is not None:
+            with _named_out():
+                check_directory(out.resolve())
+                _check_place(out.resolve())
+        with _counted_runs(sys.stderr.isatty()) as progress:
+            found = asked(
+                loaded,
+                lose,
+                at=at,
+                down=down,
+                jobs=jobs,
+                search=search,
+                most=most,
+                seed=seed,
+                progress=progress,
+            )
+        if out is not None:
+            with _named_out():
+                found.save(out)
+        click.echo(found.report(form), nl=False)
+        if found.breaks:
+            sys.exit(EXPECTATION_FAILED)
 
 
 @main.command()

@@ -11,8 +11,8 @@ import pytest
 LAYERS = [
     "errors units rng labels scalars schema",
     "podspec yamls evictionrank",
-    "events laws versioned templates",
-    "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded curves workers",
+    "events laws versioned templates workers",
+    "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded curves",
     "usage admission podstate resize termination eviction",
     "podsync recorder podcounts podaffinity invariants manifests",
     "cluster metrics",
@@ -32,6 +32,7 @@ LAYERS = [
     "validate",
     "aftermath",
     "losses",
+    "cases",
     "engine testing",
     "comparison whatif",
     "cli",
