@@ -208,7 +208,7 @@ def _find_or_none(cluster: Cluster, name: str, *, that_exist: bool = False) -> i
             near[cluster.pod_key(pod)] = pod
     found = exact or near
     if len(found) > 1:
-        raise SimError(f"{name!r} may be one of {len(found)} pods: {_listed(found, cluster)}")
+        raise SimError(f"{name!r} may be one of {len(found):,} pods: {_listed(found, cluster)}")
     return next(iter(found.values()), None)
 
 
@@ -219,4 +219,4 @@ def _listed(found: Mapping[str, int], cluster: Cluster) -> str:
     others = [key for key in found if key not in set(waiting)]
     named = [*(f"{key} (waits)" for key in waiting), *others]
     more = len(named) - MOST_MATCHES
-    return ", ".join(named[:MOST_MATCHES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(named[:MOST_MATCHES]) + (f" and {more:,} more" if more > 0 else "")
