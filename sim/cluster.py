@@ -13,9 +13,11 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 from sim.clock import Clock
+from sim.curves import Part
 from sim.events import Kind, NodeFacts, PodFacts
 from sim.invariants import check_cluster
 from sim.labels import Labels, Selector
+from sim.laws import Law
 from sim.nodes import NodeShape
 from sim.podaffinity import AffinityCounts
 from sim.podcounts import PodCounts
@@ -37,6 +39,7 @@ from sim.tables import (
     PodTable,
 )
 from sim.templates import Template
+from sim.usage import Usage, UseLaws
 from sim.versioned import Versioned
 from sim.workloads import Deployment, Job, PodDisruptionBudget, ReplicaSet, Service
 
@@ -139,6 +142,8 @@ class Cluster:
         self.affinity_counts = AffinityCounts(
             self.nodes, self.pods, self.templates, self.namespaces, self.nodes_log
         )
+        self.cpu_use = Usage()
+        self.memory_use = Usage()
         self._pending = 0
         self._assumed: dict[int, int] = {}  # pods about to be bound -> their nodes
         self._names: dict[int, str] = {}
@@ -570,13 +575,32 @@ class Cluster:
         self.owners[pods.owner[pod]].pods.pop(pod, None)
         self._tell(Change.POD_REMOVED, pod)
 
-    def use(self, pod: int, cpu_m: int, memory_b: int, memory_b_per_h: int) -> None:
-        """From now on the pod uses this much CPU, and memory that grows linearly."""
+    def use(
+        self,
+        pod: int,
+        cpu_m: int,
+        memory_b: int,
+        memory_b_per_h: int,
+        laws: UseLaws | None = None,
+    ) -> None:
+        """From now on the pod uses this much CPU, and memory that grows linearly, or, as far as
+        there are `laws`, what these say over time."""
         self.settle_use(pod)
-        pods = self.pods
+        pods, node, now_ms = self.pods, self.pods.node.item(pod), self.clock.now_ms
         pods.cpu_m[pod] = cpu_m
         pods.memory_b[pod] = memory_b
         pods.memory_b_per_h[pod] = memory_b_per_h
+        if laws is not None and laws.cpu:
+            self.cpu_use.put(pod, node, laws.cpu, now_ms, laws.cap_m, laws.key)
+        else:
+            self.cpu_use.put_flat(pod, node, cpu_m)
+        if laws is not None and laws.memory:
+            self.memory_use.put(pod, node, laws.memory, now_ms, key=laws.key)
+        elif memory_b_per_h:
+            line = Part(Law(memory_b, memory_b_per_h), now_ms)
+            self.memory_use.put(pod, node, [line], now_ms)
+        else:
+            self.memory_use.put_flat(pod, node, memory_b)
 
     def settle_use(self, pod: int) -> None:
         """Add what the pod used since the last change to its totals."""
@@ -585,13 +609,22 @@ class Cluster:
         if since_ms != NEVER and now_ms > since_ms:
             passed_ms = now_ms - since_ms
             if pods.alive[pod] or pods.cpu_m[pod] or pods.memory_b[pod]:
-                growth_b = int(pods.memory_b_per_h[pod]) * passed_ms // MS_PER_H
-                memory_b = int(pods.memory_b[pod])
-                pods.cpu_m_ms[pod] += int(pods.cpu_m[pod]) * passed_ms
-                pods.memory_b_s[pod] += (memory_b + growth_b / 2) * passed_ms / 1000
-                pods.memory_b[pod] = memory_b + growth_b
+                self._add_use(pod, since_ms, now_ms)
                 pods.used_ms[pod] += passed_ms
         pods.cpu_since_ms[pod] = now_ms
+
+    def _add_use(self, pod: int, since_ms: int, now_ms: int) -> None:
+        pods, passed_ms = self.pods, now_ms - since_ms
+        if self.cpu_use.varies(pod):
+            pods.cpu_m_ms[pod] += round(self.cpu_use.integral(pod, since_ms, now_ms))
+        else:
+            pods.cpu_m_ms[pod] += int(pods.cpu_m[pod]) * passed_ms
+        if self.memory_use.varies(pod):
+            pods.memory_b_s[pod] += self.memory_use.integral(pod, since_ms, now_ms) / 1000
+        else:
+            pods.memory_b_s[pod] += int(pods.memory_b[pod]) * passed_ms / 1000
+        growth_b = int(pods.memory_b_per_h[pod]) * passed_ms // MS_PER_H
+        pods.memory_b[pod] += growth_b
 
     # Objects of the controllers
 

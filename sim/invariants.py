@@ -27,6 +27,7 @@ def check_cluster(cluster: Cluster, assumed: Mapping[int, int], pending: int) ->
     bound = [pod for pod in held if pods.node[pod] != UNBOUND and pods.ended_ms[pod] == NEVER]
     node_of = {**{pod: int(pods.node[pod]) for pod in bound}, **assumed}
     _check_sums(cluster, node_of)
+    _check_use(cluster)
     cluster.pod_counts.check()
     cluster.affinity_counts.check()
     on_nodes = sorted(pod for node in range(len(table)) for pod in table.pods[node])
@@ -46,6 +47,18 @@ def _check_pod(cluster: Cluster, pod: int) -> None:
         assert pods.ended_ms[pod] == NEVER, f"pod {pod} runs after its end"
     owned = pod in cluster.owners[pods.owner[pod]].pods
     assert owned == pods.exists[pod], f"pod {pod}: in its owner's list {owned}"
+
+
+def _check_use(cluster: Cluster) -> None:
+    now_ms, pods = cluster.clock.now_ms, cluster.pods
+    on = pods.node[: len(pods)]
+    for use in (cluster.cpu_use, cluster.memory_use):
+        found = use.values(now_ms)
+        expected = np.zeros(len(found) + 1)
+        for pod in np.flatnonzero(pods.alive[: len(pods)]).tolist():
+            expected[min(on[pod], len(found))] += use.of(pod, now_ms)
+        differ = np.abs(expected[:-1] - found) > 1e-6 * (1 + expected[:-1])
+        assert not differ.any(), f"use of nodes {np.flatnonzero(differ)}: {found[differ]}"
 
 
 def _check_sums(cluster: Cluster, node_of: Mapping[int, int]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,17 @@ from sim.curves import (
 from sim.laws import NOISE_SD, Trace, draw, mixed
 
 Floats = NDArray[np.float64]
+NoiseRow = tuple[int, float, int]  # redrawn every so many ms, sd, key of its draws
+
+
+@dataclass(frozen=True, slots=True)
+class UseLaws:
+    """How the containers of a pod use CPU and memory over time; nothing: as flat numbers say."""
+
+    cpu: tuple[Part, ...] = ()
+    cap_m: int = 0  # the quota of the pod's cgroup, 0 = none
+    memory: tuple[Part, ...] = ()
+    key: int = 0  # of its noise
 
 
 @dataclass(slots=True)
@@ -42,8 +53,9 @@ class _Held:
     node: int
     parts: tuple[Part, ...]
     cap: int
+    key: int  # of its noise
     piece: Piece
-    noises: tuple[tuple[int, float, int], ...] = ()  # (every_ms, sd, key) of its containers
+    noises: tuple[NoiseRow, ...] = ()
 
 
 @dataclass(slots=True)
@@ -65,6 +77,7 @@ class Usage:
     """
 
     def __init__(self) -> None:
+        self.end_ms: int | None = None  # nobody looks beyond the end of the run
         self._size = 0
         self._rows: dict[object, int] = {"a": 0, "b": 1}  # then one row per sine, cosine, trace
         self._columns = np.zeros((2, 64))
@@ -74,10 +87,11 @@ class Usage:
         self._breaking: dict[int, dict[int, None]] = {}  # node -> pods with a breakpoint ahead
         self._breaks: list[tuple[int, int]] = []  # (ms, pod): a heap, with leftovers
         self._groups: dict[int, _Noises] = {}
-        self._noisy: dict[int, dict[tuple[int, int], tuple[int, float, int]]] = {}  # by node
+        self._noisy: dict[int, dict[tuple[int, int], NoiseRow]] = {}  # by node
 
-    def __contains__(self, pod: int) -> bool:
-        return pod in self._flat or pod in self._held
+    def varies(self, pod: int) -> bool:
+        """Whether what the pod uses changes by itself."""
+        return pod in self._held
 
     # What pods use
 
@@ -109,13 +123,9 @@ class Usage:
         if node >= self._size:
             self._grow(node)
         parts = tuple(parts)
-        held = _Held(node, parts, cap, piece_at(parts, cap, now_ms))
+        held = _Held(node, parts, cap, key, piece_at(parts, cap, now_ms))
         if not (cap and may_exceed(parts, cap)):  # a modelling choice: no noise at a limit
-            held.noises = tuple(
-                (part.law.noise.every_ms, part.law.noise_sd, mixed(key + i))
-                for i, part in enumerate(parts)
-                if part.law.noise is not None
-            )
+            held.noises = tuple(_noises_of(parts, key))
         self._held[pod] = held
         self._add(node, held.piece.curve, 1)
         self._plan_break(pod, held)
@@ -148,8 +158,8 @@ class Usage:
         held = self._held.get(pod)
         if held is None:
             return float(self._flat.get(pod, (0, 0))[1])
-        noise = sum(_noise(sd, key, ms // every) for every, sd, key in held.noises)
-        return piece_at(held.parts, held.cap, ms).curve.at(ms) + noise
+        curve = piece_at(held.parts, held.cap, ms).curve
+        return curve.at(ms) + _noise_of(held.noises, ms)
 
     # What nodes use
 
@@ -187,7 +197,8 @@ class Usage:
         self.advance(now_ms)
         if node >= self._size:
             return 0.0
-        return self._curve(node).at(now_ms) + self._noise_at(node, now_ms)
+        noise = _noise_of(self._noisy.get(node, {}).values(), now_ms)
+        return self._curve(node).at(now_ms) + noise
 
     def is_noisy(self, node: int) -> bool:
         """Whether noise is part of what the node uses."""
@@ -213,23 +224,32 @@ class Usage:
         self, node: int, level: float, from_ms: int, until_ms: int | None, sign: int
     ) -> int | None:
         self.advance(from_ms)
-        until_ms = from_ms + FAR_MS if until_ms is None else until_ms
+        until_ms = self._horizon_ms(from_ms) if until_ms is None else until_ms
         if node >= self._size:
             return from_ms if level <= 0 and from_ms < until_ms else None
-        slack = self._noise_bound(node)
-        for curve, begin_ms, end_ms in self._course(node, from_ms, until_ms):
-            curve = curve if sign > 0 else curve.negated()
-            found = first_at_least(curve, level - slack, begin_ms, end_ms)
-            while found is not None and slack:
-                step_end_ms = min(self._next_draw_ms(node, found), end_ms)
-                noise = sign * self._noise_at(node, found)
-                exact = first_at_least(curve, level - noise, found, step_end_ms)
-                if exact is not None:
-                    return exact
-                found = first_at_least(curve, level - slack, step_end_ms, end_ms)
-            if found is not None:
-                return found
-        return None
+        course = self._course(node, from_ms, until_ms)
+        return _first(course, list(self._noisy.get(node, {}).values()), level, sign)
+
+    def _horizon_ms(self, from_ms: int) -> int:
+        return from_ms + FAR_MS if self.end_ms is None else max(self.end_ms, from_ms)
+
+    def part_at_least(self, pod: int, index: int, level: float, from_ms: int) -> int | None:
+        """The first ms from `from_ms` on at which one container of a pod uses `level`."""
+        held = self._held[pod]
+        until_ms = self._horizon_ms(from_ms)
+        course = _course_of((held.parts[index],), from_ms, until_ms)
+        return _first(course, _noises_of(held.parts, held.key, index), level, 1)
+
+    def part(self, pod: int, index: int, ms: int) -> float:
+        """What one container of a pod uses at `ms`, noise included."""
+        held = self._held[pod]
+        rows = _noises_of(held.parts, held.key, index)
+        return piece_at((held.parts[index],), 0, ms).curve.at(ms) + _noise_of(rows, ms)
+
+    def next_break_ms(self, node: int) -> int | None:
+        """When the share of a pod of the node is exchanged next."""
+        ends = [self._held[pod].piece.until_ms for pod in self._breaking.get(node, ())]
+        return min((end_ms for end_ms in ends if end_ms is not None), default=None)
 
     def _course(self, node: int, from_ms: int, until_ms: int) -> Iterable[tuple[Curve, int, int]]:
         """What a node uses, as curves and when they hold, while nobody comes or goes."""
@@ -309,19 +329,6 @@ class Usage:
 
     # Noise
 
-    def _noise_bound(self, node: int) -> float:
-        """What the noise of a node never exceeds."""
-        noisy = self._noisy.get(node, {})
-        return NOISE_SD * sum(sd for _, sd, _ in noisy.values()) + len(noisy) / GRID
-
-    def _noise_at(self, node: int, ms: int) -> float:
-        noisy = self._noisy.get(node, {}).values()
-        return sum(_noise(sd, key, ms // every_ms) for every_ms, sd, key in noisy)
-
-    def _next_draw_ms(self, node: int, ms: int) -> int:
-        periods = {every_ms for every_ms, _, _ in self._noisy[node].values()}
-        return min(ms - ms % every_ms + every_ms for every_ms in periods)
-
     def _count_noise(self, pod: int, held: _Held, sign: int) -> None:
         """Add (or with -1 take off) the noise of a pod."""
         noisy = self._noisy.setdefault(held.node, {})
@@ -355,6 +362,51 @@ class Usage:
         nodes, sds, keys = group.columns
         amounts = np.floor(sds * _draws(keys, step) * GRID + 0.5) / GRID
         group.sums = np.bincount(nodes, amounts, self._size).astype(np.float64)
+
+
+def _first(
+    course: Iterable[tuple[Curve, int, int]], noises: Sequence[NoiseRow], level: float, sign: int
+) -> int | None:
+    """The first ms at which curves that follow each other are at `level` (-1: upside down)."""
+    slack = NOISE_SD * sum(sd for _, sd, _ in noises) + len(noises) / GRID
+    for curve, begin_ms, end_ms in course:
+        curve = curve if sign > 0 else curve.negated()
+        found = first_at_least(curve, level - slack, begin_ms, end_ms)
+        while found is not None and noises:
+            redraw_ms = min(found - found % every_ms + every_ms for every_ms, _, _ in noises)
+            redraw_ms = min(redraw_ms, end_ms)
+            noise = sign * _noise_of(noises, found)
+            exact = first_at_least(curve, level - noise, found, redraw_ms)
+            if exact is not None:
+                return exact
+            found = first_at_least(curve, level - slack, redraw_ms, end_ms)
+        if found is not None:
+            return found
+    return None
+
+
+def _course_of(
+    parts: tuple[Part, ...], from_ms: int, until_ms: int
+) -> Iterator[tuple[Curve, int, int]]:
+    """The laws of containers as curves, and when they hold."""
+    while from_ms < until_ms:
+        piece = piece_at(parts, 0, from_ms)
+        end_ms = until_ms if piece.until_ms is None else min(piece.until_ms, until_ms)
+        yield piece.curve, from_ms, end_ms
+        from_ms = end_ms
+
+
+def _noises_of(parts: Sequence[Part], key: int, index: int | None = None) -> list[NoiseRow]:
+    """The noise of a pod's containers, or of one of them."""
+    return [
+        (part.law.noise.every_ms, part.law.noise_sd, mixed(key + i))
+        for i, part in enumerate(parts)
+        if part.law.noise is not None and index in (None, i)
+    ]
+
+
+def _noise_of(noises: Iterable[NoiseRow], ms: int) -> float:
+    return sum(_noise(sd, key, ms // every_ms) for every_ms, sd, key in noises)
 
 
 def _noise(sd: float, key: int, step: int) -> float:
