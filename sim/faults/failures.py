@@ -42,7 +42,8 @@ class NodeFailures:
 
     def _fail(self, node: int, rng: np.random.Generator) -> None:
         machines, mttr = self._machines, self._fault.mttr
-        if not machines.cluster.nodes.exists[node] or node in machines.gone:
+        gone = not machines.cluster.nodes.exists[node] or node in machines.gone
+        if gone or self._fault.is_over(self._clock.now_ms):
             return
         repair_ms = machines.boot_ms(node) if mttr is None else draw_ms(mttr, rng)
         if self._fault.repair == "replace":

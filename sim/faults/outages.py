@@ -42,6 +42,8 @@ class Outages:
         self._clock.after(draw_ms(self._fault.every, self._rng), Lane.FAULTS, self._strike)
 
     def _strike(self) -> None:
+        if self._fault.is_over(self._clock.now_ms):
+            return
         zones = self._zones()
         nodes = self._nodes(zones)
         self._left -= 1

@@ -53,6 +53,11 @@ class Fault(Model):
         description="Time that each node works until it fails, on its own; a plain duration is "
         "the mean of an exponential distribution. Without a target: all nodes.",
     )
+    until_ms: DurationMs | None = Field(
+        default=None,
+        alias="until",
+        description="With every or mtbf: nothing fails from then on. Default: end of the run.",
+    )
     trace: Name | None = Field(
         default=None,
         description="CSV or YAML file of outages, relative to this one: node or zone, start, end.",
@@ -110,6 +115,10 @@ class Fault(Model):
         description="crash: containers are lost; partition: they run on, nobody hears of them.",
     )
 
+    def is_over(self, now_ms: int) -> bool:
+        """Whether nothing fails any more."""
+        return self.until_ms is not None and now_ms >= self.until_ms
+
     @property
     def names(self) -> tuple[str, ...] | None:
         """The nodes that it names."""
@@ -144,6 +153,8 @@ class Fault(Model):
     def _check_ends(self, kind: str) -> None:
         if self.down is not None and self.down.mean_ms <= 0:
             raise wrong("got a down of 0; expected more than 0.")
+        if self.until_ms is not None and kind not in ("every", "mtbf"):
+            raise wrong("until goes with every and mtbf.")
         if kind == "every" and self.down is None:
             raise wrong("expected down beside every, since it happens again.")
         if kind != "mtbf" and (self.mttr is not None or self.repair != "reboot"):

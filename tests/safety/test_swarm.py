@@ -16,7 +16,7 @@ from sim.tables import UNBOUND
 from tests.inline import a_deployment, a_pool, a_scenario, a_service
 from tests.safety.checkers import CHECKERS
 
-SEEDS = range(20)
+SEEDS = range(30)
 MINUTE_MS = 60_000
 FAULTS_END_MS = 20 * MINUTE_MS
 HEALED_MS = FAULTS_END_MS + 25 * MINUTE_MS  # back-offs end after 5 minutes, evictions after 5 more
@@ -45,13 +45,45 @@ class Swarm:
         return a_scenario(
             [*objects, a_service(self.names[0])],
             run={"duration": f"{HEALED_MS // MINUTE_MS}m", "seed": self.seed},
-            nodes=[a_pool(self.nodes, zones=ZONES[: self.rng.integers(1, 4)], maxPods=cap)],
+            nodes=[self.pool(cap)],
+            faults=list(self.scenario_faults()),
+            maintenance=list(self.maintenance()),
             traffic=[
                 {"service": self.names[0], "rps": 50, "cpuPerRequest": self.pick("0s", "4ms")}
             ],
             behaviour=[self.behaviour(name) for name in self.names],
             controlPlane={"ideal": bool(self.rng.random() < 0.3)},
         )
+
+    def pool(self, cap):
+        zones = ZONES[: self.rng.integers(1, 4)]
+        return a_pool(self.nodes, zones=zones, maxPods=cap, boot=self.pick("30s", "4m"))
+
+    def scenario_faults(self):
+        """Faults as scenarios write them; all are over at the end of phase one."""
+        ended = {"until": "15m"}
+        for _ in range(self.rng.integers(0, 3)):
+            kind = self.pick("mtbf", "every", "at", "flap")
+            at, down = f"{self.rng.integers(1, 12)}m", self.pick("40s", "2m", "5m")
+            mode = {"mode": self.pick("crash", "partition")}
+            node = {"node": f"pool-{self.rng.integers(self.nodes)}"}
+            if kind == "mtbf":
+                mean = self.pick("5m", {"weibull": {"mean": "10m", "shape": 0.7}})
+                replaced = {} if self.rng.random() < 0.5 else {"repair": "replace", "mode": "crash"}
+                yield {"mtbf": mean, "mttr": down, **mode, **ended, **replaced}
+            elif kind == "every":
+                shared = {"share": self.pick("30%", "100%"), "lost": self.pick("0%", "30%")}
+                yield {"every": "6m", "down": down, **mode, **ended, **shared}
+            elif kind == "at":
+                by_hand = self.pick({}, {"deleted": "1m"}, {"outOfService": "70s"})
+                yield {"at": at, "down": down, **mode, **node, **by_hand}
+            else:
+                yield {"at": at, "flap": {"up": "50s", "down": "30s", "times": 5}, **node}
+
+    def maintenance(self):
+        if self.rng.random() < 0.3:
+            times = {"at": "5m", "duration": "1m", "notice": "1m"}
+            yield {**times, "pool": "pool", "atOnce": int(self.pick(3, 6))}
 
     def deployment(self, name):
         probe = {"tcpSocket": {"port": 80}, "periodSeconds": int(self.pick(1, 5, 10))}
@@ -124,6 +156,24 @@ def test_promises_hold(seed):
     assert not stuck, f"{swarm.told()}pods {stuck} are bound to nodes that work, and never started"
 
 
+def test_promises_hold_for_spot_machines():
+    swarm = Swarm(3)
+    spot = {"monthlyInterruptions": 0.9999, "correlated": "60%", "reclaim": {"exponential": "1h"}}
+    swarm.simulation = Simulation(
+        a_scenario(
+            [a_deployment("web", 12, terminationGracePeriodSeconds=300), a_deployment("api", 6)],
+            run={"duration": "1000h", "sample": "10h"},
+            nodes=[a_pool(6, zones=["a", "b"], spot=spot), a_pool(2) | {"pool": "steady"}],
+        )
+    )
+    for minute in range(0, 60_000, 7):
+        swarm.simulation.clock.at(minute * MINUTE_MS, Lane.SAMPLES, swarm.check_once)
+    result = swarm.simulation.run()
+    # 1000 h of 6 nodes, -ln(0.0001) a month: 77
+    assert (result.events["reason"] == "SpotInterruption").sum() > 30
+    assert not still_waiting(swarm.simulation)
+
+
 def still_waiting(simulation):
     """Waiting pods that a node would take."""
     cluster, pods = simulation.cluster, simulation.cluster.pods
@@ -132,7 +182,7 @@ def still_waiting(simulation):
         for pod in range(len(pods))
         if pods.exists[pod]
         and pods.node[pod] == UNBOUND
-        and len(simulation.scheduler.ask(pod, cluster.pod_template(pod)).feasible())
+        and len(simulation.scheduler.ask(pod, cluster.pod_template(pod)).kept)
     ]
 
 
@@ -194,10 +244,16 @@ def _want_fewer(cluster):
     next(iter(cluster.replicasets.values())).replicas = 1
 
 
+def _remove_long_ago(cluster):
+    cluster.clock.run(3 * MINUTE_MS)
+    cluster.nodes.removed_ms[:] = 0
+
+
 BREAK = {
     "runs_on_dead_nodes": _kill_quietly,
     "bound_twice": _bind_again,
     "more_pods_than_allowed": _shrink,
     "more_requested_than_there_is": _ask_for_more,
     "more_than_wanted": _want_fewer,
+    "left_on_removed_nodes": _remove_long_ago,
 }
