@@ -29,6 +29,7 @@ NO_BACKOFF_S = -1  # "until" of a pod that never failed
 MAX_UNSCHEDULABLE_MS = 5 * 60_000  # how long a pod may wait for an event
 NONE: frozenset[str] = frozenset()
 NOBODY = -1
+TIMEOUT = Event(Kind.ANY, Action.OTHER)  # EventUnschedulableTimeout, which helps whoever hears it
 
 
 class Place(IntEnum):
@@ -85,6 +86,10 @@ class Entry:
     def backs_off(self, now_ms: int) -> bool:
         """Whether the back-off is not over yet."""
         return self.backoff_until_s >= now_ms // 1000
+
+    def late(self, now_ms: int) -> bool:
+        """Whether it has waited longer than any pod shall."""
+        return now_ms - self.timestamp_ms > MAX_UNSCHEDULABLE_MS
 
 
 Asked = tuple[tuple[Listens | None, Worth], ...]  # None: not asked, every such event is worth it
@@ -307,16 +312,26 @@ class SchedulingQueue:
                 self._put(heapq.heappop(heap)[-1], Place.ACTIVE)
 
     def flush_unschedulable(self, now_ms: int) -> None:
-        """Pods that have waited for more than five minutes are tried again; looked at each 30 s."""
+        """Pods that have waited for more than five minutes are tried again; looked at each 30 s.
+
+        Pods being tried hear of it too, even when those that are late stay because of their gates
+        (movePodsToActiveOrBackoffQueue keeps the event for them).
+        """
         late = [
             entry
             for waiting in self._waiting.values()
             for alike in waiting.by_shape.values()
             for entry in alike.values()
-            if now_ms - entry.timestamp_ms > MAX_UNSCHEDULABLE_MS
+            if entry.late(now_ms)
         ]
         for entry in late:
             self._wake(entry, Worth.AFTER_BACKOFF, now_ms)
+        if self._in_flight and (late or self._gated_and_late(now_ms)):
+            self._events.append(TIMEOUT)
+
+    def _gated_and_late(self, now_ms: int) -> bool:
+        entries = self.entries.values()
+        return any(entry.place == Place.GATED and entry.late(now_ms) for entry in entries)
 
     # Worth another try?
 
@@ -348,6 +363,8 @@ class SchedulingQueue:
 
     def _worth_of(self, entry: Entry, event: Event) -> Worth:
         """What an event is to one pod."""
+        if event is TIMEOUT:
+            return Worth.AFTER_BACKOFF
         asked = self._group(entry).whom_to_ask(event.kind, event.action)
         return self._ask(asked, event, entry.template, own=_pod_of(event) == entry.pod)
 

@@ -252,9 +252,13 @@ class PlainQueue:
                 pod.place = Place.ACTIVE
 
     def flush_unschedulable(self, now_ms):
-        for pod in self.at(Place.UNSCHEDULABLE):
-            if now_ms - pod.timestamp_ms > 300_000:
+        kept = self.at(Place.UNSCHEDULABLE) + self.at(Place.GATED)
+        late = [pod for pod in kept if now_ms - pod.timestamp_ms > 300_000]
+        for pod in late:
+            if pod.place == Place.UNSCHEDULABLE:
                 self.wake(pod, 1, now_ms)
+        if late:
+            self.note("timeout")
 
     def at(self, place):
         return [pod for pod in self.pods.values() if pod.place == place]
@@ -265,6 +269,8 @@ class PlainQueue:
 
     def worth(self, pod, event):
         """0, 1 for after the back-off, 2 for at once."""
+        if event == "timeout":
+            return 1
         worth = 0
         for name in pod.plugins | pod.pending:
             if self.plugin(pod, name) and self.helps(self.plugin(pod, name), pod, event):

@@ -325,6 +325,27 @@ def test_five_minutes_are_the_longest_wait(now_ms, moved):
     assert queue.has_unschedulable != moved
 
 
+@pytest.mark.parametrize(
+    ("late", "place"),
+    [
+        ({}, Place.BACKOFF),
+        ({"scheduling_gates": ("a",)}, Place.BACKOFF),
+        (None, Place.UNSCHEDULABLE),
+    ],
+    ids=["a pod that is moved", "a gated pod that stays", "nobody"],
+)
+def test_a_pod_being_tried_hears_that_others_have_waited_too_long(late, place):
+    """Upstream keeps the flush for pods in flight like any other event, gated pods or not."""
+    queue = a_queue()
+    if late is not None:
+        fail(queue, 1) if not late else add(queue, 1, **late)
+    entry = add(queue, 0, 300_000)
+    assert queue.pop(300_000) is entry
+    queue.flush_unschedulable(330_000)
+    queue.failed(entry, ["Elsewhere"], 330_100)
+    assert entry.place == place
+
+
 # In flight
 
 
