@@ -55,7 +55,7 @@ def _check_use(cluster: Cluster) -> None:
     for use in (cluster.cpu_use, cluster.memory_use):
         found = use.values(now_ms)
         expected = np.zeros(len(found) + 1)
-        for pod in np.flatnonzero(pods.alive[: len(pods)]).tolist():
+        for pod in np.flatnonzero(on != UNBOUND).tolist():
             expected[min(on[pod], len(found))] += use.of(pod, now_ms)
         differ = np.abs(expected[:-1] - found) > 1e-6 * (1 + expected[:-1])
         assert not differ.any(), f"use of nodes {np.flatnonzero(differ)}: {found[differ]}"
