@@ -302,6 +302,12 @@ def test_conditions_turn_true_one_after_the_other(states, true):
     assert shown(pod(init="iS"), states) == true
 
 
+@pytest.mark.parametrize(("pod_phase", "reason"), [("Running", ""), ("Succeeded", "PodCompleted")])
+def test_a_pod_without_init_containers_is_initialized(pod_phase, reason):
+    found = conditions(pod(), None, pod_phase, UP)["Initialized"]
+    assert (found.status, found.reason) == (True, reason)
+
+
 def test_readiness_gates_hold_back_only_ready():
     states = {"a": RUNNING}
     assert shown(pod(), states, gates={"g": False}) == ALL[:3]

@@ -59,6 +59,12 @@ def test_a_pod_starts_container_after_container():
     assert [start_of(found, states) for states, _ in steps] == [starts for _, starts in steps]
 
 
+def test_what_waits_after_an_exit_is_not_taken_for_new():
+    waiting = ContainerState(last_exit_code=1)
+    assert start_of(rules("ab", policy="Never"), {"a": waiting, "b": NEW}) == ["b"]
+    assert start_of(rules("ab"), {"a": waiting, "b": NEW}) == ["a", "b"]
+
+
 def sidecar_pod(policy="Always"):
     spec = PodSpec(
         (Container("a"),),
