@@ -123,8 +123,25 @@ class ReportReady:
     ready: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ShutdownNodes:
+    """Machines are shut down in an orderly way: gracefully where their kubelets are configured so.
+
+    Afterwards they are down until RecoverNodes, which may come while they are still stopping.
+    """
+
+    nodes: tuple[int, ...]
+
+
 NodeAction = (
-    FailNodes | RecoverNodes | CordonNodes | RemoveNodes | JoinNode | TaintNodes | ReportReady
+    FailNodes
+    | RecoverNodes
+    | CordonNodes
+    | RemoveNodes
+    | JoinNode
+    | TaintNodes
+    | ReportReady
+    | ShutdownNodes
 )
 OutsideAction = NodeAction | ScaleDeployment | ApplyDeployment | DeletePod
 

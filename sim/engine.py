@@ -30,6 +30,7 @@ from sim.actions import (
     RemoveNodes,
     ReportReady,
     ScaleDeployment,
+    ShutdownNodes,
     TaintNodes,
     Timed,
 )
@@ -48,9 +49,11 @@ from sim.errors import SimError
 from sim.faults.machines import Joining
 from sim.faults.start import start_faults
 from sim.kubelet import NO_EVICTION, Kubelet
+from sim.nodepods import NodePods
 from sim.nodes import DEFAULT_MAX_PODS, EVICTION_MEMORY_B, NodeShape
 from sim.outcome import Outcome
 from sim.podspec import MEMORY, PODS
+from sim.podstate import V1_34, V1_35, V1_36
 from sim.podtimes import PodTimes, pod_times
 from sim.profiles import Configuration
 from sim.recorder import Recorder
@@ -69,12 +72,14 @@ if TYPE_CHECKING:
     from sim.manifests import Manifests, NodeManifest, PodManifest
     from sim.podspec import Resources
     from sim.scenario import Scenario
+    from sim.termination import ShutdownGroup
 
 Process = Callable[["Simulation"], Generator[Any, Any, Any]]
 Progress = Callable[[int, int], None]  # now_ms, end_ms
 
 SCHEDULER_LATENCY_MS = 10  # watch delay before the scheduler sees a pod; measured median of bind 20
 PROGRESS_STEPS = 100
+GATES = {"1.35": V1_35, "1.36": V1_36}  # by release; before those, 1.34's
 LIBRARIES = ("numpy", "pandas", "simpy", "duckdb")
 
 
@@ -126,8 +131,13 @@ class Simulation:
         _check(action, cluster)
         if isinstance(action, JoinNode):
             self.joining.join(action.like)
+        elif isinstance(action, ShutdownNodes):
+            for node in action.nodes:
+                self.kubelet.shut_down(node)
         elif isinstance(action, NodeAction):
             for node in action.nodes:
+                if isinstance(action, RecoverNodes) and self.kubelet.comes_back(node):
+                    continue
                 _do_to_node(action, node, cluster)
         elif isinstance(action, ApplyDeployment):
             cluster.put_deployment(action.deployment)
@@ -163,9 +173,17 @@ class Simulation:
         self.availability = Availability(cluster)
         self.ephemeral_claims = EphemeralClaims(cluster)  # before the scheduler sees their pods
         self.scheduler = self._scheduler()
+        self._pools = {pool.name: pool for pool in scenario.nodes}
         self.kubelet = Kubelet(
-            cluster, streams, self._times_of, ideal=ideal, eviction=self._eviction_of
+            cluster,
+            streams,
+            self._times_of,
+            gates=GATES.get(scenario.kubernetes.version, V1_34),
+            ideal=ideal,
+            eviction=self._eviction_of,
+            shutdown_groups=self._shutdown_groups_of,
         )
+        self.node_pods = NodePods(cluster, {p.name: p.node_pods for p in scenario.nodes})
         self.lifecycle = NodeLifecycle(cluster, streams, self._lifecycle_settings())
         self.taint_eviction = TaintEviction(cluster, ideal=ideal)
         self.podgc = PodGC(cluster, streams, qps=settings.qps, burst=settings.burst, ideal=ideal)
@@ -207,6 +225,12 @@ class Simulation:
             burst=settings.burst,
             ideal=settings.ideal,
         )
+
+    def _shutdown_groups_of(self, node: int) -> tuple[ShutdownGroup, ...]:
+        """How a node is shut down."""
+        table = self.cluster.nodes
+        pool = self._pools.get(table.pools[table.pool[node]])
+        return pool.shutdown_groups if pool else ()
 
     def _eviction_of(self, node: int) -> eviction.Settings:
         """What the kubelet of a node evicts at."""
@@ -346,6 +370,7 @@ class Simulation:
             self.scheduler.decisions,
             self.clock.now_ms,
             self.scenario.run.warm_up_ms,
+            self.kubelet.waits_for,
         )
         tables = frames_from_columns(outcome.tables())
         return Result(tables, self.scenario.source, self._info(wall_s), self.scenario.expect)
@@ -459,6 +484,11 @@ def notes_of(scenario: Scenario, nodes: int) -> tuple[str, ...]:
         "A container whose use the scenario does not give uses what it requests; one that serves"
         " requests with cpuPerRequest uses CPU for these alone."
     ]
+    if _has_init_containers(scenario):
+        notes.append(
+            "An init container of which the scenario gives no run or exit runs for 1 s; lifecycle"
+            " hooks other than sleep take no time unless it gives postStart or preStop."
+        )
     enough = nodes_to_find(nodes, configuration_in(scenario).percentage_of_nodes_to_score)
     if enough < nodes:
         notes.append(
@@ -468,6 +498,12 @@ def notes_of(scenario: Scenario, nodes: int) -> tuple[str, ...]:
     if scenario.control_plane.ideal:
         notes.append("The control plane has no delays and no rate limits (controlPlane.ideal).")
     return tuple(notes)
+
+
+def _has_init_containers(scenario: Scenario) -> bool:
+    sources = [scenario.manifests, *(arrival.manifests for arrival in scenario.arrivals)]
+    specs = [template.spec for source in sources for template in templates_of(source)]
+    return any(c for spec in specs for c in spec.init_containers if not c.sidecar)
 
 
 def shape_of(node: NodeManifest) -> NodeShape:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from sim.admission import Admission, NodeView, OnNode, admit, refusals
 from sim.podspec import PODS
 from sim.recorder import Reason
+from sim.workloads import STATIC
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster
     from sim.podspec import HostPort
     from sim.templates import Template
-
-STATIC = "StaticPod"  # the kind of owner of pods that kubelets run by themselves
 
 REASONS = {
     "OutOfcpu": Reason.OUT_OF_CPU,

@@ -6,6 +6,7 @@ pods of request times the time they held it, so nothing is added up while the ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from sim.tables import (
     Phase,
     names_of,
 )
+from sim.workloads import STATIC
 
 if TYPE_CHECKING:
     from sim.availability import Availability
@@ -47,6 +49,7 @@ class Outcome:
     decisions: Decisions | None
     end_ms: int
     warm_up_ms: int
+    waits_for: Callable[[int], str] = lambda pod: ""  # why a pod on a node does not work
     _pod_keys: dict[int, str] = field(default_factory=dict)  # that events have named
 
     def tables(self) -> dict[str, Columns]:
@@ -92,7 +95,7 @@ class Outcome:
             "ready_s": self._seconds(pods.ready_ms),
             "deleted_s": self._seconds(pods.deleting_ms),
             "finished_s": self._seconds(pods.ended_ms),
-            "wait_s": wait_ms / 1000,
+            "wait_s": np.where([o.kind == STATIC for o in owners], np.nan, wait_ms / 1000),
             "restarts": pods.restarts[: len(pods)],
             "oom_kills": pods.oom_kills[: len(pods)],
             "cpu_used_m": pods.cpu_m_ms[: len(pods)] / used_ms,
@@ -122,7 +125,8 @@ class Outcome:
         if pods.node[pod] == UNBOUND and pods.exists[pod]:
             gated = self.cluster.pod_template(pod).pod.spec.scheduling_gates
             return "SchedulingGated" if gated else "Unschedulable"
-        return ""
+        works = pods.ended_ms[pod] != NEVER or (pods.alive[pod] and pods.ready[pod])
+        return "" if works else self.waits_for(pod)
 
     def _seconds(self, times_ms: Ints) -> Floats:
         times_ms = times_ms[: len(self.cluster.pods)]

@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sim.labels import Labels, Selector
-from sim.podspec import PodTemplate
+from sim.podspec import CPU, MEMORY, Container, PodSpec, PodTemplate, Toleration
 
 IntOrPercent = int | str  # 2 or "25%"
+
+STATIC = "StaticPod"  # the kind of owner of pods that kubelets run by themselves
+NODE_PODS_NAMESPACE = "kube-system"
+NODE_CRITICAL = "system-node-critical"
+NODE_CRITICAL_PRIORITY = 2_000_001_000
+NO_SCHEDULER = "kubelet"  # the name of no scheduler profile
 
 
 @dataclass(slots=True)
@@ -84,3 +90,30 @@ class PriorityClass:
     value: int
     global_default: bool = False
     preemption_policy: Literal["PreemptLowerPriority", "Never"] = "PreemptLowerPriority"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePod:
+    """A pod, or `count` equal ones, that each node of a pool runs."""
+
+    name: str
+    cpu_m: int = 0
+    memory_b: int = 0
+    count: int = 1
+
+    @property
+    def template(self) -> PodTemplate:
+        """The pods themselves; they use what they request."""
+        requests = {CPU: self.cpu_m, MEMORY: self.memory_b}
+        return PodTemplate(
+            NODE_PODS_NAMESPACE,
+            {"app": self.name},
+            PodSpec(
+                containers=(Container(self.name, requests=requests),),
+                tolerations=(Toleration(operator="Exists"),),
+                priority=NODE_CRITICAL_PRIORITY,
+                priority_class=NODE_CRITICAL,
+                scheduler_name=NO_SCHEDULER,
+                host_network=True,
+            ),
+        )

@@ -27,7 +27,9 @@ from sim.podspec import Effect
 from sim.scenario.expressions import Expectation, parse_expectation
 from sim.scenario.faults import Fault, Maintenance, Spot
 from sim.scenario.fields import (
+    Bytes,
     Count,
+    CpuM,
     Dist,
     DurationMs,
     Flag,
@@ -243,6 +245,17 @@ class OsOverhead(Model):
     )
 
 
+class OverheadPodForm(Model):
+    """A pod that every node of the pool runs: a DaemonSet's, or a static one."""
+
+    name: Name = Field(description="Name; its node's name is added.")
+    cpu_m: CpuM = Field(default=0, alias="cpu", description="CPU that it requests, and uses.")
+    memory_b: Bytes = Field(
+        default=0, alias="memory", description="Memory that it requests, and uses."
+    )
+    count: Annotated[Count, Field(ge=1)] = Field(default=1, description="How many such pods.")
+
+
 def _known_type(name: str) -> str:
     if name not in instances.names():
         raise wrong(f"no instance type {name!r}.", did_you_mean(name, instances.names()))
@@ -320,6 +333,22 @@ class PoolForm(Model):
         default=None,
         description="USD per hour and node. Default: the catalogue's list price, else 0.",
     )
+    overhead_pods: tuple[OverheadPodForm, ...] = Field(
+        default=(),
+        description="Pods that run on every node from its start on (DaemonSets, static pods). They "
+        "take room and pod slots; no workload counts them.",
+    )
+    shutdown_grace_period_ms: DurationMs = Field(
+        default=0,
+        alias="shutdownGracePeriod",
+        description="The kubelet's shutdownGracePeriod: time in which pods are stopped when a node "
+        "is shut down. Default: 0, no graceful shutdown.",
+    )
+    shutdown_grace_period_critical_pods_ms: DurationMs = Field(
+        default=0,
+        alias="shutdownGracePeriodCriticalPods",
+        description="The part of it that is kept for critical pods, which are stopped last.",
+    )
     boot: Dist = Field(
         default_factory=lambda: behaviour.Uniform(180_000, 300_000),
         description="From the order of a new node until it has joined. Default: uniform, 3 to 5 "
@@ -337,6 +366,12 @@ class PoolForm(Model):
                 raise wrong("expected an instanceType, or a capacity with cpu and memory.")
         if self.reserved is not None and (self.system_reserved or self.kube_reserved):
             raise wrong("expected either reserved, or systemReserved and kubeReserved.")
+        return self
+
+    @model_validator(mode="after")
+    def _shutdown_is_possible(self) -> PoolForm:
+        if self.shutdown_grace_period_critical_pods_ms > self.shutdown_grace_period_ms:
+            raise wrong("shutdownGracePeriodCriticalPods is more than shutdownGracePeriod.")
         return self
 
     @model_validator(mode="after")

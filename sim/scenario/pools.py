@@ -12,6 +12,8 @@ from sim.nodes import Machine, NodeShape, Provider, Reservation
 from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Taint
 from sim.scenario.faults import Spot
 from sim.scenario.models import EvictionAmounts, EvictionHard, PoolForm
+from sim.termination import ShutdownGroup, shutdown_groups
+from sim.workloads import NodePod
 
 BOOT = Uniform(180_000, 300_000)  # as PoolForm.boot
 
@@ -28,6 +30,8 @@ class Pool:
     arch: str = "amd64"
     labels: Labels = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+    node_pods: tuple[NodePod, ...] = ()
+    shutdown_groups: tuple[ShutdownGroup, ...] = ()  # of a graceful shutdown, none without one
     boot: Distribution = BOOT
     spot: Spot | None = None
 
@@ -72,6 +76,10 @@ def pool_of(form: PoolForm) -> Pool:
         arch=kind.arch if kind else "amd64",
         labels=dict(form.labels),
         taints=tuple(Taint(t.key, t.effect, t.value) for t in form.taints),
+        node_pods=tuple(NodePod(p.name, p.cpu_m, p.memory_b, p.count) for p in form.overhead_pods),
+        shutdown_groups=shutdown_groups(
+            form.shutdown_grace_period_ms, form.shutdown_grace_period_critical_pods_ms
+        ),
         boot=form.boot,
         spot=form.spot,
     )

@@ -19,7 +19,7 @@ LAYERS = [
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations",
     "rows dryrun",
-    "pressure evaluation queue queue_events controllers search victims runs intake nodeshutdown",
+    "pressure evaluation queue queue_events controllers search victims runs intake nodeshutdown nodepods",
     "preemption",
     "containers evictions scheduler controlplane endpoints traffic availability samples",
     "arrivals faults",
