@@ -524,8 +524,8 @@ class Cluster:
         self.nodes.evictions[self.pods.node[pod]] += 1
         self._record(Reason.EVICTED, Of.POD, pod, self.recorder.text(message))
 
-    def delete_pod(self, pod: int, reason: Reason | None = None) -> None:
-        """Set the deletionTimestamp; an unbound or ended pod goes at once."""
+    def delete_pod(self, pod: int, reason: Reason | None = None, arg: int = 0) -> None:
+        """Set the deletionTimestamp; an unbound or ended pod goes at once. `arg` is the event's."""
         pods = self.pods
         if not pods.exists[pod] or pods.deleting_ms[pod] != NEVER:
             return
@@ -534,7 +534,7 @@ class Cluster:
         pods.deleting_ms[pod] = self.clock.now_ms
         if reason is not None:
             pods.reason[pod] = reason
-            self._record(reason, Of.POD, pod)
+            self._record(reason, Of.POD, pod, arg)
         node = int(pods.node[pod])
         if node != UNBOUND and pods.ended_ms[pod] == NEVER:
             self.pod_counts.add(self.pod_template(pod), node, -1)
@@ -543,12 +543,12 @@ class Cluster:
         if pods.node[pod] == UNBOUND or pods.phase[pod] >= Phase.SUCCEEDED:
             self.remove_pod(pod)
 
-    def evict(self, pod: int, reason: Reason) -> None:
+    def evict(self, pod: int, reason: Reason, arg: int = 0) -> None:
         """Delete a pod for somebody else's sake; one that is being deleted gets the reason too, as
         its DisruptionTarget condition would say."""
         if self.pods.exists[pod] and self.pods.deleting_ms[pod] != NEVER:
             self.pods.reason[pod] = reason
-        self.delete_pod(pod, reason)
+        self.delete_pod(pod, reason, arg)
 
     def end_pod(self, pod: int, phase: Phase, reason: Reason, arg: int = 0) -> None:
         """The pod is over (Succeeded or Failed): it gives its resources back, the object stays."""

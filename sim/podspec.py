@@ -6,10 +6,11 @@ and limits), every other resource in its own unit (bytes, devices); times are mi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from sim.labels import Labels, Requirement, Selector
 
@@ -265,6 +266,15 @@ class PodTemplate:
     spec: PodSpec
     annotations: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def digest(self) -> int:
+        """A number of 64 bits that differs between templates, the same in every process.
+
+        What a template leaves at its default does not count, so that the number stays when there
+        is more that a template can say.
+        """
+        return int.from_bytes(hashlib.blake2b(_said(self).encode(), digest_size=8).digest(), "big")
+
 
 def nonzero_request(spec: PodSpec, resource: str, default: int, *, on_node: bool) -> int:
     """The request that the scheduler's scores count, with `default` for containers without one.
@@ -332,3 +342,23 @@ def _qos(resources: list[tuple[Resources, Resources]]) -> QosClass:
         return "BestEffort"
     same = all(requests[name] == limits.get(name) for name in requests)
     return "Guaranteed" if guaranteed and same and len(requests) == len(limits) else "Burstable"
+
+
+def _said(value: Any) -> str:
+    """What differs from the defaults, as text that is the same in every process."""
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = [
+            f"{entry.name}={_said(own)}"
+            for entry in fields(value)
+            if (own := getattr(value, entry.name)) != _default(entry)
+        ]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_said, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k}: {_said(value[k])}' for k in sorted(value))}}}"
+    return repr(value)
+
+
+def _default(entry: Field[Any]) -> Any:
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()

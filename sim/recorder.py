@@ -169,7 +169,7 @@ WORDS: dict[Reason, tuple[str, str, str]] = {
     Reason.NO_DISK_PRESSURE: ("Normal", "NodeHasNoDiskPressure", "DiskPressure is now: False"),
     Reason.PID_PRESSURE: ("Warning", "NodeHasInsufficientPID", "PIDPressure is now: True"),
     Reason.NO_PID_PRESSURE: ("Normal", "NodeHasSufficientPID", "PIDPressure is now: False"),
-    Reason.PREEMPTED: ("Normal", "Preempted", "Preempted by a pod of higher priority"),
+    Reason.PREEMPTED: ("Normal", "Preempted", "Preempted by {text}"),
 }
 
 

@@ -455,8 +455,11 @@ class Scheduler:
         for other in found.unnominated:
             self.withdraw(other)
         self.nominate(entry.pod, found.node)
+        cluster = self.cluster
+        cause = f"{cluster.pod_key(entry.pod)} on node {cluster.nodes.names[found.node]}"
+        text = cluster.recorder.text(cause)
         for victim in found.victims:
-            self.cluster.evict(victim, Reason.PREEMPTED)
+            cluster.evict(victim, Reason.PREEMPTED, text)
 
     # Flushes
 

@@ -6,7 +6,6 @@ new ReplicaSet that takes all replicas at once; rolling updates in steps are not
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from sim.actions import Action, CreateReplicaSet, ScaleReplicaSet
@@ -68,8 +67,7 @@ def replicaset_of(deployment: Deployment) -> ReplicaSet:
 
 def _hash(template: PodTemplate) -> str:
     """Letters that differ between templates; not upstream's own hash, which covers its Go types."""
-    digest = hashlib.blake2b(repr(template).encode(), digest_size=8).digest()
-    number = int.from_bytes(digest, "big")
+    number = template.digest
     letters = []
     for _ in range(HASH_LETTERS):
         number, digit = divmod(number, len(SUFFIX_LETTERS))

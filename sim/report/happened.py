@@ -150,12 +150,9 @@ def _groups(result: Result, flapping: set[str]) -> list[_Group]:
 
 
 def _preemptors(events: pd.DataFrame) -> pd.Series[str]:
-    """For each pod that was preempted the one it made room for.
-
-    The scheduler says that a pod found no node right before it preempts others for it.
-    """
-    failed = events["object"].where(events["reason"] == "FailedScheduling")
-    return failed.ffill().where(events["reason"] == "Preempted").fillna("")
+    """For each pod that was preempted the one it made room for, as its event says."""
+    said = events["message"].str.extract(r"^Preempted by (\S+) on node", expand=False)
+    return ("Pod/" + said).where(events["reason"] == "Preempted").fillna("")
 
 
 def _worth_telling(reason: str, name: str, message: str, down: set[str]) -> bool:

@@ -277,8 +277,8 @@ def test_those_who_were_preempted_and_for_whom_are_told():
     events = [
         an_event(60.0, "FailedScheduling", "Pod/shop/web-9", "no room"),
         an_event(90.0, "FailedScheduling", "Pod/shop/job-1", "no room"),
-        an_event(90.0, "Preempted", "Pod/shop/web-1"),
-        an_event(90.0, "Preempted", "Pod/shop/web-2"),
+        an_event(90.0, "Preempted", "Pod/shop/web-1", "Preempted by shop/job-1 on node a"),
+        an_event(90.0, "Preempted", "Pod/shop/web-2", "Preempted by shop/job-1 on node a"),
     ]
     text = text_of(a_result(pods=pods, events=events), "failures")
     assert "2 pods preempted for Job/urgent ×1: Deployment/web ×2" in text

@@ -356,3 +356,15 @@ def test_room_kept_for_another_is_free_again_when_the_nomination_goes():
     scheduler.withdraw(keeper)
     cluster.clock.run(10)
     assert cluster.pods.node[1] == 0
+
+
+def test_the_event_of_a_victim_names_who_gets_its_place():
+    cluster, _ = started([a_node(name="only", cpu_m=1000)])
+    victim = put_pod(cluster, a_pod(cpu_m=800))
+    cluster.clock.run(1)
+    preemptor = put_pod(cluster, a_pod(cpu_m=800, priority=5))
+    cluster.clock.run(2)
+    recorder = cluster.recorder
+    (row,) = [i for i, reason in enumerate(recorder.reason) if reason == Reason.PREEMPTED]
+    assert recorder.object[row] == victim
+    assert recorder.texts[recorder.arg[row]] == f"{cluster.pod_key(preemptor)} on node only"
