@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sim.templates import Template
 
 NATIVE = (CPU, MEMORY, "ephemeral-storage")
+DEFAULTS = {CPU: DEFAULT_CPU_REQUEST_M, MEMORY: DEFAULT_MEMORY_REQUEST_B}
 TOO_MANY_PODS = 1  # bit 0 of a why; bit 1 says "unresolvable", resource rows start at bit 2
 UNRESOLVABLE = 2
 FIRST_RESOURCE_BIT = 2
@@ -153,8 +154,8 @@ class NodeResourcesFit:
         return tuple((utilization, score * MAX_SCORE // 10) for utilization, score in self.shape)
 
     def _ignores(self, resource: str) -> bool:
-        """Only extended resources can be ignored."""
-        if resource in NATIVE or resource.startswith("hugepages-"):
+        """Only extended resources can be ignored (core/v1/helper IsExtendedResourceName)."""
+        if "/" not in resource or "kubernetes.io/" in resource:
             return False
         return resource in self.ignored_resources or (
             resource.partition("/")[0] in self.ignored_groups
@@ -246,23 +247,22 @@ def scored_resources(
     *,
     incoming: bool,
 ) -> list[tuple[int, int, int]]:
-    """(row, weight, what the pod adds) of each resource; an extended one it lacks is left out.
+    """(row, weight, what the pod adds) of each resource; a scalar one it lacks is left out.
 
-    `incoming`: count cpu and memory by the scorer's non-zero requests, which ignore pod-level
-    resources of the pod to be placed.
+    Scalar are all but cpu, memory and ephemeral storage (util IsScalarResourceName).
+    `incoming`: count by the scorer's non-zero requests, which ignore pod-level resources of the
+    pod to be placed.
     """
     spec = pod.pod.spec
     scored = []
     for resource, weight in resources:
         row = cluster.nodes.resource_row(resource)
-        added = int(pod.requests[row]) if row < len(pod.requests) else 0
-        if resource == CPU and incoming:
-            added = nonzero_request(spec, CPU, DEFAULT_CPU_REQUEST_M, on_node=False)
-        elif resource == MEMORY and incoming:
-            added = nonzero_request(spec, MEMORY, DEFAULT_MEMORY_REQUEST_B, on_node=False)
-        elif added == 0 and resource not in NATIVE and not resource.startswith("hugepages-"):
-            continue
-        scored.append((row, weight, added))
+        if incoming:
+            added = nonzero_request(spec, resource, DEFAULTS.get(resource, 0), on_node=False)
+        else:
+            added = int(pod.requests[row]) if row < len(pod.requests) else 0
+        if added or resource in NATIVE:
+            scored.append((row, weight, added))
     return scored
 
 

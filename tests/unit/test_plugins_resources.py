@@ -15,6 +15,7 @@ from sim.testing import a_cluster, a_node, a_pod, bound
 
 MIB = 1024**2
 GPU = "nvidia.com/gpu"
+PAGES = "hugepages-2Mi"
 
 
 def refusal(plugin, node, pod, on_it=()):
@@ -104,7 +105,9 @@ def test_ignored_extended_resources_are_not_asked_for(plugin, fits):
     assert (refusal(plugin, a_node(), a_pod(extended={GPU: 1})) is None) == fits
 
 
-@pytest.mark.parametrize("resource", ["cpu", "memory", "ephemeral-storage"])
+@pytest.mark.parametrize(
+    "resource", ["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "x.kubernetes.io/a"]
+)
 def test_native_resources_cannot_be_ignored(resource):
     plugin = NodeResourcesFit(ignored_resources=frozenset({resource}))
     assert refusal(plugin, a_node(), a_pod(extended={resource: 10**15})) is not None
@@ -221,6 +224,33 @@ def test_native_resources_cannot_be_ignored(resource):
             76,
             id="an extended resource asked for counts",
         ),
+        # huge pages are left out like extended resources (IsScalarResourceName): cpu alone
+        pytest.param(
+            NodeResourcesFit(resources=(("cpu", 1), (PAGES, 9))),
+            a_node(cpu_m=1000, extended={PAGES: 8}),
+            [a_pod(extended={PAGES: 6})],
+            a_pod(cpu_m=100),
+            80,  # the pod there counts for 100 m: (1000-200)*100/1000
+            id="huge pages not asked for are left out",
+        ),
+        # cpu 80*1, pages (8-6-2)*100/8 = 0*9: 80/10
+        pytest.param(
+            NodeResourcesFit(resources=(("cpu", 1), (PAGES, 9))),
+            a_node(cpu_m=1000, extended={PAGES: 8}),
+            [a_pod(extended={PAGES: 6})],
+            a_pod(cpu_m=100, extended={PAGES: 2}),
+            8,
+            id="huge pages asked for count",
+        ),
+        # ephemeral storage is no scalar resource: cpu 90, storage (8-2)*100/8 = 75: 165/2
+        pytest.param(
+            NodeResourcesFit(resources=(("cpu", 1), ("ephemeral-storage", 1))),
+            a_node(cpu_m=1000, extended={"ephemeral-storage": 8}),
+            [a_pod(cpu_m=0, extended={"ephemeral-storage": 2})],
+            a_pod(cpu_m=100),
+            82,
+            id="ephemeral storage counts even when not asked for",
+        ),
     ],
 )
 def test_fit_score(plugin, node, on_it, pod, expected):
@@ -236,6 +266,15 @@ def test_score_ignores_pod_level_requests_of_the_pod_to_place():
     assert refusal(plugin, a_node(cpu_m=800), pod) is not None  # 900 > 800
     # once it is on the node it counts 900: (2000-900-100)*100/2000
     assert score(plugin, a_node(cpu_m=2000), a_pod(cpu_m=100), [pod]) == 50
+
+
+def test_score_leaves_out_huge_pages_that_only_the_pod_level_asks_for():
+    """They count in the filter and in the balance, but not for the scorer, which skips pod-level
+    resources and so sees no request: cpu alone, (1000-100)*100/1000."""
+    spec = PodSpec(containers=(Container("app", requests={"cpu": 100}),), pod_requests={PAGES: 4})
+    pod = PodTemplate("default", {}, spec)
+    node = a_node(cpu_m=1000, extended={PAGES: 4})
+    assert score(NodeResourcesFit(resources=(("cpu", 1), (PAGES, 1))), node, pod) == 90
 
 
 @pytest.mark.parametrize(
@@ -299,6 +338,14 @@ def test_rounding_of_the_ratio(total, weights, rounded):
             a_pod(cpu_m=500, memory_b=500, extended={GPU: 1}),
             88,
             id="three resources: population standard deviation",
+        ),
+        # pages that the pod does not ask for are left out: |0.5 - 0.5| / 2
+        pytest.param(
+            ("cpu", "memory", PAGES),
+            a_node(cpu_m=1000, memory_b=1000, extended={PAGES: 4}),
+            a_pod(cpu_m=500, memory_b=500),
+            100,
+            id="huge pages not asked for are left out",
         ),
         pytest.param(("cpu", "memory"), a_node(), a_pod(), SKIP, id="best effort is not scored"),
         pytest.param(
