@@ -304,10 +304,11 @@ def _near(volume: PersistentVolume, cluster: Cluster, nodes: NodeIds) -> Bools:
 
 
 def _any_term(terms: tuple[NodeSelectorTerm, ...], cluster: Cluster, nodes: NodeIds) -> Bools:
-    """Labels only: the name of a node is not shown to volumes, so fields match none."""
+    """Labels only: the name of a node is not shown to volumes, and fields of a node without a name
+    are not asked (component-helpers nodeaffinity.go nodeSelectorTerm.match)."""
     met = np.zeros(len(nodes), np.bool_)
     for term in terms:
-        if term.expressions and not term.fields:
+        if term.expressions or term.fields:
             met |= _picked(Selector(term.expressions), cluster, nodes)
     return met
 

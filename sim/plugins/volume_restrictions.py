@@ -139,7 +139,7 @@ def in_use(name: str, namespace: str, cluster: Cluster) -> bool:
 
 
 def holders_of(name: str, namespace: str, cluster: Cluster) -> Iterator[int]:
-    """The pods on nodes that name the claim."""
+    """The pods that name the claim, on nodes that exist: upstream's snapshot has no others."""
     templates = {
         template.id
         for template in cluster.templates
@@ -148,8 +148,9 @@ def holders_of(name: str, namespace: str, cluster: Cluster) -> Iterator[int]:
         and name in claim_names(template)
     }
     if templates:
-        for pods in cluster.nodes.pods:
-            yield from (pod for pod in pods if int(cluster.pods.template[pod]) in templates)
+        template, lists = cluster.pods.template.item, cluster.nodes.pods
+        for node in cluster.nodes.ids().tolist():
+            yield from (pod for pod in lists[node] if template(pod) in templates)
 
 
 def conflict(wanted: Iterable[Volume], taken: Iterable[Volume]) -> bool:

@@ -17,7 +17,7 @@ from sim.plugins.node_volume_limits import NodeVolumeLimits
 from sim.plugins.volume_binding import Bindings, VolumeBinding, bindings
 from sim.plugins.volume_restrictions import VolumeRestrictions
 from sim.plugins.volume_zone import VolumeZone
-from sim.podspec import Volume
+from sim.podspec import NodeSelectorTerm, Volume
 from sim.storage import (
     CSIDriver,
     CSINode,
@@ -63,6 +63,7 @@ GONE = (
 IMMEDIATE = (NEVER_HELPS, "pod has unbound immediate PersistentVolumeClaims")
 OTHER_ZONE = (NEVER_HELPS, "node(s) had no available volume zone")
 ALONE = a_claim("alone", access_modes=("ReadWriteOncePod",))
+NAMED_NODE_0 = Requirement("metadata.name", "In", ("node-0",))
 PLUGINS = (VolumeRestrictions(), NodeVolumeLimits(), VolumeBinding(), VolumeZone())
 
 
@@ -153,6 +154,12 @@ def test_a_claim_for_one_pod_is_refused_on_every_node_while_a_pod_holds_it():
 def test_a_claim_for_one_pod_is_free_while_its_namesake_elsewhere_is_used():
     theirs = replace(ALONE, namespace="other")
     cluster = a_world(ALONE, theirs, pods=[bound(a_pod_with("alone", namespace="other"), 1)])
+    assert refusals(VolumeRestrictions(), cluster, a_pod_with("alone")) is SKIP
+
+
+def test_a_claim_for_one_pod_is_free_when_its_holder_was_left_on_a_node_that_is_gone():
+    cluster = a_world(ALONE, pods=[bound(a_pod_with("alone"), 1)])
+    cluster.remove_node(1)
     assert refusals(VolumeRestrictions(), cluster, a_pod_with("alone")) is SKIP
 
 
@@ -303,6 +310,19 @@ MATCHES = {
     "the volume of a bound claim is gone": ([a_bound_claim()], [GONE, GONE]),
     "a local disk of node 1": (
         [a_claim(**WAITS), a_volume(node_affinity=host(1), **WAITS)],
+        [NO_VOLUME, None],
+    ),
+    "kept for nodes by a field, which is not asked": (
+        [
+            a_claim(**WAITS),
+            a_volume(
+                node_affinity=(
+                    NodeSelectorTerm((Requirement(ZONE, "In", ("b",)),), (NAMED_NODE_0,)),
+                    NodeSelectorTerm(),
+                ),
+                **WAITS,
+            ),
+        ],
         [NO_VOLUME, None],
     ),
     "too small": ([a_claim(size_gi=2, **WAITS), a_volume(**WAITS)], [NO_VOLUME] * 2),
