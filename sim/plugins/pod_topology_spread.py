@@ -17,7 +17,7 @@ import numpy as np
 from sim.events import Action as EventAction
 from sim.events import Event, Kind, NodeFacts, PodFacts
 from sim.extend import MAX_SCORE, SKIP, Code, NodeIds, Reads, Scores, Shortfall, Verdict, Whys
-from sim.labels import Requirement, Selector
+from sim.labels import Labels, Requirement, Selector
 from sim.plugins.node_affinity import meets_own_rules
 from sim.plugins.taint_toleration import taint_places
 from sim.podcounts import Tally
@@ -204,7 +204,7 @@ class PodTopologySpread:
         """The constraints that are not met, each with its counts."""
         wrong = [skew for skew in state if skew.whys(np.array([node]))[0]]
         labels = cluster.nodes.labels[node]
-        parts = [_over(skew, labels.get(skew.constraint.rule.topology_key), node) for skew in wrong]
+        parts = [_over(skew, cluster, labels, node) for skew in wrong]
         return Shortfall("; ".join(text for text, _ in parts), sum(share for _, share in parts))
 
     # Both
@@ -329,9 +329,10 @@ class PodTopologySpread:
                     yield rule, selector
 
 
-def _over(skew: Skew, value: str | None, node: int) -> tuple[str, float]:
-    """What one constraint says of a node with this value of its key, and how far off it is."""
+def _over(skew: Skew, cluster: Cluster, labels: Labels, node: int) -> tuple[str, float]:
+    """What one constraint says of a node with these labels, and how far off it is."""
     constraint, key = skew.constraint, skew.constraint.rule.topology_key
+    value = labels.get(key)
     if value is None:
         return f"has no label {key}, which a spread constraint needs", 1.0
     slot = constraint.slot[node]
@@ -339,7 +340,10 @@ def _over(skew: Skew, value: str | None, node: int) -> tuple[str, float]:
     least, most = skew.least(), constraint.rule.max_skew
     over = there + int(constraint.picks_itself) - least - most
     pods = "1 pod" if there == 1 else f"{there} pods"
-    counts = f"{pods} of {constraint.selector} in {key}={value}, {least} in the emptiest"
+    emptiest = "domains that are missing"
+    if enough_domains(constraint, skew.known):
+        emptiest = f"{key}={cluster.nodes.label_column(key).values[skew.lowest[0] - 1]}"
+    counts = f"{pods} of {constraint.selector} in {key}={value}, {least} in {emptiest}"
     return f"would be {over} over maxSkew {most}: {counts}", over / max(there, 1)
 
 

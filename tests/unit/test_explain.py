@@ -180,7 +180,7 @@ def shortfall_of(plugin, pod, cluster, node=0):
             PodTopologySpread(),
             a_web(spread=spread(1)),
             a_cluster([a_node(zone="a"), a_node(zone="b")], [bound(a_web(), 0), bound(a_web(), 0)]),
-            f"would be 2 over maxSkew 1: 2 pods of app=web in {ZONE}=a, 0 in the emptiest",
+            f"would be 2 over maxSkew 1: 2 pods of app=web in {ZONE}=a, 0 in {ZONE}=b",
             1.0,
             id="skew counted with the pod itself",
         ),
