@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,40 @@ def test_restart_storm_never_begins_with_patient_probes():
     result = result_with("probe-restart-storm", **{"manifests[0]": "manifests/patient-probes.yaml"})
     assert result.summary["restarts"] == 0
     assert result.lookup("availability", service="default/api") == 1.0
+
+
+def test_zone_flap_costs_a_third_of_the_requests_until_dead_nodes_are_found():
+    result = result_of(ROOT / "scenarios" / "zone-flap.yaml")
+    [service] = result.services.to_dict("records")
+    # five times 40 to 55 s and 0.1 to 1.5 s, one third of the requests of 3300 s
+    assert 5 * 40 <= service["error_s"] <= 5 * 57
+    lost = service["requests_failed"] / service["requests_sent"]
+    assert lost == pytest.approx(5 * 48.3 / 3 / 3_300, rel=0.1)
+    assert result.summary["restarts"] == 5 * 6
+
+
+def test_zone_full_disruption_gives_up_one_node_each_ten_seconds():
+    events = result_of(ROOT / "scenarios" / "zone-full-disruption.yaml").events
+    evicting = events["message"].str.contains("unreachable:NoExecute")
+    tainted = events[(events["reason"] == "Tainted") & evicting]
+    times = tainted["t_s"].tolist()
+    assert len(times) == 60
+    gaps = [b - a for a, b in pairwise(times[1:])]
+    assert all(9.9 <= gap <= 10.2 for gap in gaps)  # the first one goes before the zone is Full
+    evicted = events[events["reason"] == "TaintManagerEviction"]["t_s"]
+    assert evicted.max() <= 600 + 60 + 590 + 300 + 1
+
+
+def test_node_mtbf_year_fails_as_often_as_its_mtbf_says():
+    events = result_of(ROOT / "scenarios" / "node-mtbf-year.yaml").events
+    # 111 +- 2 * sqrt(111)
+    assert 91 <= (events["reason"] == "NodeDown").sum() <= 132
+
+
+def test_spot_fleet_moves_all_pods_before_their_machines_go():
+    result = result_of(ROOT / "scenarios" / "spot-fleet.yaml")
+    reasons = set(result.events["reason"])
+    assert "SpotInterruption" in reasons
+    assert "TaintManagerEviction" not in reasons
+    assert "DeletionByPodGC" not in reasons
+    assert 5_100 < result.summary["cost"] < 5_240  # 2.42 USD an hour, less some boots
