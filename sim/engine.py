@@ -97,6 +97,7 @@ class Simulation:
         self.end_ms = scenario.run.duration_ms
         self.streams = Streams(self.seed)
         self.cluster = Cluster(Clock(), Recorder())
+        self.cluster.cpu_use.end_ms = self.cluster.memory_use.end_ms = self.end_ms
         self._build_actors()
         self._add_nodes()
         self._add_objects()

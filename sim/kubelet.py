@@ -93,7 +93,9 @@ class Kubelet:
         self._seed = streams.seed
         self._ideal = ideal
         self._draws_of = cache(partial(Draws, streams))  # by workload
-        self._pressure = Pressure(cluster, self._oom_kill, self._affected, victim_policy)
+        self._pressure = Pressure(
+            cluster, self._oom_kill, self._affected, victim_policy, noise_seed=streams.seed
+        )
         self._containers = Containers(cluster, self, self._pressure, backoff, gates)
         self._gates = gates
         self.intake = Intake(cluster)

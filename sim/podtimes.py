@@ -20,6 +20,7 @@ from sim.behaviour import (
     ProbeBehaviour,
     behaviour_of,
 )
+from sim.laws import Law
 from sim.podspec import CPU, MEMORY
 from sim.podstate import restarts
 
@@ -71,6 +72,7 @@ class ContainerTimes:
     run: Ending | None = None
     crash: Ending | None = None
     cpu_m: int | None = None
+    cpu: Law | None = None  # how that changes over time
     memory: MemoryUse | None = None
     probes: ProbeBehaviour = USUAL_PROBES
 
@@ -128,6 +130,7 @@ def _container_times(said: Behaviour, serves: bool) -> ContainerTimes:
         run=said.exit,
         crash=said.crash,
         cpu_m=idle_m if said.cpu_m is None else said.cpu_m,
+        cpu=said.cpu,
         memory=said.memory,
         probes=said.probes or USUAL_PROBES,
     )
@@ -219,6 +222,7 @@ class ContainerPlan:
     ends: tuple[End, ...]
     ends_with_pod: bool  # it ends when the pod's own run time is over
     cpu_m: int
+    cpu: Law  # the same, over time
     memory: MemoryUse
     limit_b: int  # of its memory, 0 = none
     probes: ProbeBehaviour
@@ -245,8 +249,8 @@ class ContainerPlan:
 
     @property
     def leaks(self) -> bool:
-        """Whether its memory changes, or breaks its limit from the start."""
-        return bool(self.memory.growth_b) or 0 < self.limit_b < self.memory.base_b
+        """Whether its memory changes with its age, or may break its limit."""
+        return bool(self.memory.growth_b) or 0 < self.limit_b < self.memory.law.most
 
 
 class Plan:
@@ -317,6 +321,7 @@ def _container_plan(
     usual = USUAL_INIT if plain_init else None
     endings = [(f"run/{name}", own.run or usual), (f"crash/{name}", own.crash)]
     request_b = container.requests.get(MEMORY, 0)
+    cpu_m = container.requests.get(CPU, 0) if own.cpu_m is None else own.cpu_m
 
     def hook(purpose: str, said: Distribution | None, hook: Hook | None) -> Samples[int] | None:
         takes = said or (Constant(hook.sleep_ms) if hook else AT_ONCE)
@@ -334,7 +339,8 @@ def _container_plan(
         pre_stop=None if plain_init else hook("preStop", own.pre_stop, container.pre_stop),
         ends=tuple(End(draws(what, end.after), end.exit_code) for what, end in endings if end),
         ends_with_pod=own.run is None and not init,
-        cpu_m=container.requests.get(CPU, 0) if own.cpu_m is None else own.cpu_m,
+        cpu_m=cpu_m,
+        cpu=own.cpu or Law(cpu_m),
         memory=own.memory or MemoryUse(request_b),
         limit_b=container.limits.get(MEMORY) or spec.pod_limits.get(MEMORY, 0),
         probes=own.probes,

@@ -2,6 +2,9 @@
 
 CPU is shared anew when demands change on a node that is not calm; the next OOM kill is predicted
 (`sim.overcommit`) instead of looked for. A node that has enough of both costs a few additions.
+Where demands vary by themselves (`sim.laws`) a node whose demands can never exceed what it has is
+calm; others are shared anew when the sum of demands gets there, and from then on every 15 s while
+it is over (a modelling choice).
 Whoever wants to know when the memory of a node crosses a level (`sim.evictions`) asks here.
 """
 
@@ -13,8 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sim.clock import Lane
+from sim.curves import Part
+from sim.laws import Law, mixed
 from sim.overcommit import (
     ContainerMemory,
+    OomEvent,
     container_oom_score_adj,
     first_above_ms,
     first_at_most_ms,
@@ -29,16 +35,21 @@ from sim.podspec import MEMORY
 from sim.podtimes import CALM_SLOWDOWN
 from sim.recorder import Reason
 from sim.tables import CPU_ROW, MEMORY_ROW
+from sim.usage import UseLaws
+from sim.varying import amount_now, frozen, most_of, next_kill_ms
 
 if TYPE_CHECKING:
-    from sim.cluster import Cluster, Template
+    from sim.cluster import Cluster
     from sim.cpu import PodCpu
-    from sim.overcommit import OomEvent, VictimPolicy
+    from sim.overcommit import VictimPolicy
     from sim.podtimes import ContainerPlan, Plan
+    from sim.templates import Template
 
 MS_PER_H = 3_600_000
 SHARE_STEPS = 1000  # shares of requests served are told in steps of 1/1000
 SLOWDOWN_DIGITS = 3  # slowdowns in so many significant digits
+SHARE_EVERY_MS = 15_000  # CPU of a node with too little for demands that vary
+LOOK_GAP_MS = 1_000  # between two looks at whether it has become too little
 NO_LEVEL_B = 1 << 62  # nobody cares how much memory is in use
 
 
@@ -50,23 +61,29 @@ class Claim:
     """
 
     template: Template
-    base_m: int  # CPU without any requests
+    base_m: int  # CPU without any requests; the most, if that varies
     cpu: PodCpu
     need_m: int  # CPU it uses if nobody else wants any
     memory: tuple[ContainerMemory, ...]
     indexes: tuple[int, ...]
-    memory_b: int  # in use at the start
+    memory_b: int  # in use at the start; the most, if that is known
     growth_b_per_h: int
     leaks: bool  # its memory changes, or is above a limit
     probed: bool
     sensitive: bool  # its probes may be late even where there is CPU enough
+    cpu_laws: tuple[Part, ...] = ()  # nothing: it is always `base_m`
+    memory_laws: tuple[Part, ...] = ()  # nothing: it is always `memory_b`
+    curved: bool = False  # whether `memory` does not say all of it
 
     @property
     def tight(self) -> bool:
-        """Whether its probes depend on what else happens on the node, however calm it is."""
+        """Whether its probes (or how it serves, if its demand varies around its limit) depend on
+        what else happens on the node, however calm it is."""
+        cap_m = self.cpu.cap_m
+        if self.cpu_laws and 0 < cap_m < self.cpu.demand_m:
+            return True
         if not self.probed:
             return False
-        cap_m = self.cpu.cap_m
         near = cap_m > 0 and self.cpu.demand_m * CALM_SLOWDOWN > cap_m * (CALM_SLOWDOWN - 1)
         return near or self.sensitive
 
@@ -84,7 +101,10 @@ class _Sums:
     leaks: int = 0
     probed: int = 0
     tight: int = 0
+    varying: int = 0  # claims whose CPU varies
+    curved: int = 0
     calm: bool = True  # at the last sharing
+    looks: int = 0  # generation of the planned look at varying CPU
     oom_plan: int = 0  # generation of the planned OOM kill
     planned: bool = False
     alert_b: int = NO_LEVEL_B  # memory in use beyond this concerns the listener
@@ -92,13 +112,17 @@ class _Sums:
     pods: dict[int, None] = field(default_factory=dict)
 
     @property
+    def room_m(self) -> int:
+        """CPU up to which nobody notices the others."""
+        if not self.probed:
+            return self.capacity_m
+        # Whoever has no cap then gets ten times the CPU it needs more: CALM_SLOWDOWN.
+        return self.capacity_m - self.capacity_m // CALM_SLOWDOWN
+
+    @property
     def is_calm(self) -> bool:
         """Whether everybody gets what it wants, and no probe can notice the others."""
-        room_m = self.capacity_m
-        if self.probed:
-            # Whoever has no cap then gets ten times the CPU it needs more: CALM_SLOWDOWN.
-            room_m -= room_m // CALM_SLOWDOWN
-        return not self.tight and self.need_m <= room_m
+        return not self.tight and self.need_m <= self.room_m
 
     @property
     def has_memory(self) -> bool:
@@ -116,6 +140,10 @@ class _Sums:
             self.probed += sign
         if claim.tight:
             self.tight += sign
+        if claim.cpu_laws:
+            self.varying += sign
+        if claim.curved:
+            self.curved += sign
 
 
 class Pressure:
@@ -131,8 +159,10 @@ class Pressure:
         kill: Callable[[int, int, Reason], None],
         affected: Callable[[int], None],
         victim_policy: VictimPolicy | None = None,
+        noise_seed: int = 0,
     ) -> None:
         self._cluster = cluster
+        self._noise_key = mixed(noise_seed)
         self._kill = kill
         self._affected = affected
         self._policy = victim_policy
@@ -158,18 +188,31 @@ class Pressure:
 
     def memory_b(self, node: int) -> int:
         """Memory in use on the node now."""
+        if self._is_curved(node):
+            return int(self._cluster.memory_use.value(node, self._cluster.clock.now_ms))
         return total_b(self._uses(node), self._cluster.clock.now_ms)
 
     def memory_of(self, pod: int) -> int:
         """Memory that the pod's containers use now."""
-        claim = self._claims.get(pod)
-        return 0 if claim is None else total_b(claim.memory, self._cluster.clock.now_ms)
+        claim, now_ms = self._claims.get(pod), self._cluster.clock.now_ms
+        if claim is None:
+            return 0
+        if claim.curved:
+            return int(self._cluster.memory_use.of(pod, now_ms))
+        return total_b(claim.memory, now_ms)
 
     def turn_ms(self, node: int, level_b: int, *, above: bool) -> int | None:
         """First ms from now on at which more than `level_b` (or not `above`: no more than that) is
         in use on the node; None if never, while nothing changes."""
+        if self._is_curved(node):
+            use, now_ms = self._cluster.memory_use, self._cluster.clock.now_ms
+            turn = use.next_at_least if above else use.next_below
+            return turn(node, level_b + 1, now_ms)
         first = first_above_ms if above else first_at_most_ms
         return first(self._uses(node), level_b, self._cluster.clock.now_ms)
+
+    def _is_curved(self, node: int) -> bool:
+        return node in self._sums and bool(self._sums[node].curved)
 
     def _uses(self, node: int) -> list[ContainerMemory]:
         pods = self._sums[node].pods if node in self._sums else ()
@@ -214,7 +257,7 @@ class Pressure:
         self._changed(node, sums)
         if node in self._to_share:  # which will write what it really gets, at this instant
             used_m = min(claim.need_m, int(self._cluster.pods.cpu_m[pod]))
-            self._use(pod, claim, used_m)
+            self._use(pod, claim, used_m, freely=False)
         else:
             self._allot(pod, claim, claim.need_m)
 
@@ -283,41 +326,84 @@ class Pressure:
 
     def _share(self, node: int) -> None:
         sums = self._sums[node]
-        sums.calm = sums.is_calm
+        calm = sums.calm = sums.is_calm
         pods = list(sums.pods)
         claims = [self._claims[pod] for pod in pods]
+        if sums.varying and not calm:
+            claims = [self._now(pod, claim) for pod, claim in zip(pods, claims, strict=True)]
+            calm = not any(c.tight for c in claims)
+            calm = calm and sum(c.need_m for c in claims) <= sums.room_m
         used = [claim.need_m for claim in claims]
-        if sums.need_m > sums.capacity_m:
+        over = sum(used) > sums.capacity_m
+        if over:
             used = share_cpu([c.cpu for c in claims], sums.capacity_m, sums.kubepods_m)
         for pod, claim, cpu_m in zip(pods, claims, used, strict=True):
-            self._allot(pod, claim, cpu_m)
+            self._allot(pod, claim, cpu_m, freely=not over)
         if sums.probed:
-            self._slow(sums, pods, claims)
+            self._slow(sums, pods, claims, calm=calm)
+        self._plan_look(node, sums, calm=calm)
 
-    def _allot(self, pod: int, claim: Claim, cpu_m: int) -> None:
-        """Write what the pod uses, and the share of its requests that this answers."""
-        self._use(pod, claim, cpu_m)
+    def _now(self, pod: int, claim: Claim) -> Claim:
+        """A claim with the CPU that it wants at this moment."""
+        if not claim.cpu_laws:
+            return claim
+        key, now_ms = self._key(pod), self._cluster.clock.now_ms
+        load_m = self._demand_m(pod, claim) - claim.base_m
+        cpu = replace(claim.cpu, demand_m=amount_now(claim.cpu_laws, key, now_ms) + load_m)
+        return replace(claim, cpu=cpu, need_m=cpu.need_m)
+
+    def _plan_look(self, node: int, sums: _Sums, *, calm: bool) -> None:
+        """Look again when demands that vary have come to be too much, or may be no longer."""
+        sums.looks += 1
+        if not sums.varying or sums.calm:
+            return
+        clock, use = self._cluster.clock, self._cluster.cpu_use
+        look_ms: int | None = clock.now_ms + SHARE_EVERY_MS
+        if calm and not sums.tight:
+            look_ms = use.next_at_least(node, sums.room_m + 1, clock.now_ms + LOOK_GAP_MS)
+        if look_ms is not None:
+            clock.at(look_ms, Lane.KUBELET, self._look, node, sums.looks)
+
+    def _look(self, node: int, look: int) -> None:
+        if self._sums[node].looks == look:
+            self._share(node)
+
+    def _key(self, pod: int) -> int:
+        return self._noise_key + (pod << 8)
+
+    def _allot(self, pod: int, claim: Claim, cpu_m: int, *, freely: bool = True) -> None:
+        """Write what the pod uses, and the share of its requests that this answers.
+
+        `freely`: it gets all that it may have, and so uses what its laws say.
+        """
+        self._use(pod, claim, cpu_m, freely=freely)
         demand_m = claim.cpu.demand_m
         served = 1.0 if cpu_m >= demand_m else SHARE_STEPS * cpu_m // demand_m / SHARE_STEPS
         if served != self._served.get(pod, 1.0):
             self._served[pod] = served
             self._affected(pod)
 
-    def _use(self, pod: int, claim: Claim, cpu_m: int) -> None:
-        memory_b = claim.memory_b
+    def _use(self, pod: int, claim: Claim, cpu_m: int, *, freely: bool) -> None:
+        memory_b, laws = claim.memory_b, None
         if claim.growth_b_per_h:
             memory_b = total_b(claim.memory, self._cluster.clock.now_ms)
-        self._cluster.use(pod, cpu_m, memory_b, claim.growth_b_per_h)
+        if claim.cpu_laws or claim.memory_laws:
+            cpu = claim.cpu_laws if freely else ()
+            load_m = self._demand_m(pod, claim) - claim.base_m
+            if cpu and load_m:
+                cpu = (*cpu, Part(Law(load_m)))
+            laws = UseLaws(cpu, claim.cpu.cap_m, claim.memory_laws, self._key(pod))
+        self._cluster.use(pod, cpu_m, memory_b, claim.growth_b_per_h, laws)
 
-    def _slow(self, sums: _Sums, pods: list[int], claims: list[Claim]) -> None:
+    def _slow(self, sums: _Sums, pods: list[int], claims: list[Claim], *, calm: bool) -> None:
         """Work out how slowly probes are answered."""
         rooms = [0] * len(pods)
-        if not sums.calm:
+        if not calm:
             rooms = headroom([c.cpu for c in claims], sums.capacity_m, sums.kubepods_m)
         for pod, claim, room_m in zip(pods, claims, rooms, strict=True):
             if not claim.probed:
                 continue
-            factor = 1.0 if sums.calm else _rounded(slowdown(claim.cpu.demand_m, room_m))
+            factor = 1.0 if calm else _rounded(slowdown(claim.cpu.demand_m, room_m))
             if factor != self._slowdowns.get(pod, 1.0):
                 self._slowdowns[pod] = factor
                 self._affected(pod)
@@ -331,7 +417,7 @@ class Pressure:
         sums.planned = False
         if sums.has_memory:
             return
-        event = self._next_oom(sums)
+        event = self._next_oom(node, sums)
         if event is not None:
             sums.planned = True
             clock.at(event.at_ms, Lane.EXITS, self._oom, node, sums.oom_plan)
@@ -341,21 +427,35 @@ class Pressure:
         if plan != sums.oom_plan:
             return
         sums.planned = False
-        event = self._next_oom(sums)
+        event = self._next_oom(node, sums)
+        if sums.curved and (event is None or not event.victims):
+            self._plan_oom(node)  # rounding: it is only nearly used up
+            return
         assert event is not None, f"node {node} has memory after all"
         reason = Reason.NODE_OOM if event.cause == "node" else Reason.OOM_KILLING
         places = self._places(sums)
         for pod, index in [places[victim] for victim in event.victims]:
             self._kill(pod, index, reason)
 
-    def _next_oom(self, sums: _Sums) -> OomEvent | None:
-        return next_oom(
-            [use for pod in sums.pods for use in self._scored(self._claims[pod], sums.capacity_b)],
-            self._cluster.clock.now_ms,
+    def _next_oom(self, node: int, sums: _Sums) -> OomEvent | None:
+        """The next kills; where laws are no lines, those of later times come without victims."""
+        now_ms, memory = self._cluster.clock.now_ms, self._cluster.memory_use
+        uses = {pod: self._scored(self._claims[pod], sums.capacity_b) for pod in sums.pods}
+        if sums.curved:
+            uses = {pod: frozen(lines, pod, memory, now_ms) for pod, lines in uses.items()}
+        event = next_oom(
+            [use for lines in uses.values() for use in lines],
+            now_ms,
             sums.kubepods_b,
             sums.capacity_b,
             policy=self._policy,
         )
+        if event is not None or not sums.curved:
+            return event
+        limits_b = {pod: [use.limit_b for use in lines] for pod, lines in uses.items()}
+        room_b = min(sums.kubepods_b, sums.capacity_b)
+        later_ms = next_kill_ms(node, room_b, limits_b, memory, now_ms + 1)
+        return None if later_ms is None else OomEvent(later_ms, (), "node")
 
     def _places(self, sums: _Sums) -> list[tuple[int, int]]:
         """Pod and container behind each position in what `_next_oom` asks about."""
@@ -372,16 +472,20 @@ class Pressure:
         key = (template.id, index, capacity_b)
         if key not in self._adjs:
             spec = template.pod.spec
-            running = (*(c for c in spec.init_containers if c.sidecar), *spec.containers)
-            self._adjs[key] = container_oom_score_adj(spec, running[index], capacity_b)
+            container = (*spec.init_containers, *spec.containers)[index]
+            self._adjs[key] = container_oom_score_adj(spec, container, capacity_b)
         return self._adjs[key]
 
 
 def claim(plan: Plan, running: Sequence[tuple[ContainerPlan, int]]) -> Claim:
     """What these containers of a pod, each started at the given time, want of its node."""
     plans = [container for container, _ in running]
-    base_m = sum(container.cpu_m for container in plans)
+    base_m = most_of(container.cpu for container in plans)
+    assert base_m is not None, "CPU does not grow without end"
     cpu = pod_cpu(plan.template.pod.spec, base_m)
+    memory = tuple(Part(container.memory.law, started_ms) for container, started_ms in running)
+    most_b = most_of(part.law for part in memory)
+    base_b = sum(container.memory.base_b for container in plans)
     return Claim(
         template=plan.template,
         base_m=base_m,
@@ -389,12 +493,24 @@ def claim(plan: Plan, running: Sequence[tuple[ContainerPlan, int]]) -> Claim:
         need_m=cpu.need_m,
         memory=tuple(_memory(container, started_ms) for container, started_ms in running),
         indexes=tuple(container.index for container in plans),
-        memory_b=sum(container.memory.base_b for container in plans),
+        memory_b=base_b if most_b is None else most_b,
         growth_b_per_h=sum(_growth_b_per_h(container) for container in plans),
-        leaks=any(container.leaks for container in plans),
+        leaks=most_b is None or any(_breaks_limit(container) for container in plans),
         probed=any(container.probed for container in plans),
         sensitive=any(container.sensitive for container in plans),
+        cpu_laws=() if all(c.cpu.is_flat for c in plans) else _cpu_laws(running),
+        memory_laws=() if all(part.law.is_flat for part in memory) else memory,
+        curved=not all(container.memory.is_line for container in plans),
     )
+
+
+def _breaks_limit(container: ContainerPlan) -> bool:
+    """Whether a container may come to use more memory than its limit."""
+    return 0 < container.limit_b < container.memory.law.most
+
+
+def _cpu_laws(running: Sequence[tuple[ContainerPlan, int]]) -> tuple[Part, ...]:
+    return tuple(Part(container.cpu, started_ms) for container, started_ms in running)
 
 
 def _memory(container: ContainerPlan, started_ms: int) -> ContainerMemory:
@@ -404,6 +520,7 @@ def _memory(container: ContainerPlan, started_ms: int) -> ContainerMemory:
         at_ms=started_ms,
         growth_b=use.growth_b,
         growth_per_ms=use.growth_per_ms,
+        until_ms=use.law.until_ms(started_ms),
         limit_b=container.limit_b,
         request_b=container.spec.requests.get(MEMORY, 0),
     )

@@ -125,7 +125,7 @@ class Usage:
         parts = tuple(parts)
         held = _Held(node, parts, cap, key, piece_at(parts, cap, now_ms))
         if not (cap and may_exceed(parts, cap)):  # a modelling choice: no noise at a limit
-            held.noises = tuple(_noises_of(parts, key))
+            held.noises = tuple(noises_of(parts, key))
         self._held[pod] = held
         self._add(node, held.piece.curve, 1)
         self._plan_break(pod, held)
@@ -238,13 +238,12 @@ class Usage:
         held = self._held[pod]
         until_ms = self._horizon_ms(from_ms)
         course = _course_of((held.parts[index],), from_ms, until_ms)
-        return _first(course, _noises_of(held.parts, held.key, index), level, 1)
+        return _first(course, noises_of(held.parts, held.key, index), level, 1)
 
     def part(self, pod: int, index: int, ms: int) -> float:
         """What one container of a pod uses at `ms`, noise included."""
         held = self._held[pod]
-        rows = _noises_of(held.parts, held.key, index)
-        return piece_at((held.parts[index],), 0, ms).curve.at(ms) + _noise_of(rows, ms)
+        return part_now((held.parts[index],), noises_of(held.parts, held.key, index), ms)
 
     def next_break_ms(self, node: int) -> int | None:
         """When the share of a pod of the node is exchanged next."""
@@ -396,7 +395,12 @@ def _course_of(
         from_ms = end_ms
 
 
-def _noises_of(parts: Sequence[Part], key: int, index: int | None = None) -> list[NoiseRow]:
+def part_now(parts: tuple[Part, ...], noises: Iterable[NoiseRow], ms: int) -> float:
+    """What these laws and this noise say at `ms`."""
+    return piece_at(parts, 0, ms).curve.at(ms) + _noise_of(noises, ms)
+
+
+def noises_of(parts: Sequence[Part], key: int, index: int | None = None) -> list[NoiseRow]:
     """The noise of a pod's containers, or of one of them."""
     return [
         (part.law.noise.every_ms, part.law.noise_sd, mixed(key + i))

@@ -18,7 +18,7 @@ LAYERS = [
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations",
-    "rows dryrun",
+    "varying rows dryrun",
     "pressure evaluation queue queue_events controllers search victims runs intake nodeshutdown nodepods",
     "preemption",
     "containers evictions scheduler controlplane endpoints traffic availability samples",
