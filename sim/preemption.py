@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -365,7 +366,11 @@ class _Search:
             kept.nominations = self.nominations.keys
 
     def candidates(self, nodes: NodeIds, wanted: int) -> NodeIds:
-        """Nodes, in the order found, those first where no budget is broken."""
+        """Nodes, in the order found, those first where no budget is broken.
+
+        Where none is wanted (a small share of few nodes, and 0 at least), upstream looks at all of
+        them and keeps none (newCandidateList).
+        """
         state, place, found = self._kept.state, 0, 0
         while place < len(nodes):
             more = max(wanted - found, FEW, place if self._by_sums else 0)
@@ -376,12 +381,13 @@ class _Search:
             clean = np.cumsum(states == CLEAN)
             every = clean + np.cumsum(states == VIOLATING)
             enough = (clean > 0) & (every >= wanted)
-            if enough[-1]:
+            if enough[-1] and wanted:
                 nodes = nodes[: int(enough.argmax()) + 1]
                 break
             found = int(every[-1])
         states = state[nodes]
-        return np.concatenate([nodes[states == CLEAN], nodes[states == VIOLATING][:wanted]])
+        clean, violating = nodes[states == CLEAN], nodes[states == VIOLATING]
+        return np.concatenate([clean[:wanted], violating[:wanted]])
 
     def _look(self, node: int) -> Candidate | Reasons:
         """Who must go from the node, or why that does not help (SelectVictimsOnNode)."""
@@ -427,13 +433,11 @@ class _Search:
 
 def _failure(kept: Kept, potential: NodeIds, nodes: int) -> NoPreemption:
     """No node helps: why, summed up as in the event of an unschedulable pod (FitError)."""
-    counts: Counter[str] = Counter()
-    for node in potential.tolist():
-        reasons = kept.found[node]
-        assert isinstance(reasons, tuple)
-        counts.update(reasons)
-    if nodes > len(potential):
-        counts[NOT_HELPFUL] += nodes - len(potential)
+    found = [kept.found[node] for node in potential.tolist()]
+    told = [reasons for reasons in found if isinstance(reasons, tuple)]
+    counts = Counter(chain.from_iterable(told))
+    if nodes > len(told):
+        counts[NOT_HELPFUL] += nodes - len(told)
     listed = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
     return NoPreemption(f"0/{nodes} nodes are available: {listed}.", True, counts)
 

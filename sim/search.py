@@ -92,6 +92,8 @@ def search(
     A node must take the pod both with and without the pods `nominated` to it, and `own_node`, to
     which the pod itself is nominated, is asked before all others.
     """
+    if own_node is not None and not evaluation.cluster.nodes.exists[own_node]:
+        own_node = None  # nothing is asked of a node that is gone
     refused = refusals_beside(evaluation, nominated)
     takes_own = own_node is not None and own_node not in refused and evaluation.mask[own_node]
     if takes_own:

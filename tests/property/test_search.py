@@ -48,6 +48,25 @@ def test_the_nth_is_found_without_listing_all(size, seed, data):
     assert place_of(mask, nth) == np.flatnonzero(mask)[nth]
 
 
+@pytest.mark.parametrize(
+    ("own", "next_start"),
+    [
+        (None, 100),  # 0 to 99 are kept
+        (20, 101),  # full, asked first and again on the way: 100 kept, 1 refused
+        (101, 101),  # full, asked first and not reached: 100 kept, 1 refused
+        (102, 100),  # gone: not asked at all
+    ],
+)
+def test_a_nominated_node_asked_in_vain_counts_as_examined_once(own, next_start):
+    cluster = a_cluster([a_node(cpu_m=1000) for _ in range(103)])
+    cluster.remove_node(102)
+    if own in (20, 101):
+        cluster.bind(put_pod(cluster, BUSY), own)
+    evaluation = Evaluation(cluster.template(POD), cluster, default_profile())
+    evaluation.refresh()
+    assert search(evaluation, np.arange(102), 0, 5, {}, own).next_start == next_start
+
+
 def walked(fits, start, to_find):
     """Places kept, number examined: one node after the other, as upstream with one worker."""
     kept, examined = [], 0

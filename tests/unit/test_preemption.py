@@ -393,6 +393,7 @@ def test_among_equal_nodes_one_is_drawn():
         (199, DefaultPreemption(10, 1), 19),
         (50, DefaultPreemption(0, 7), 7),
         (5, DefaultPreemption(0, 7), 5),
+        (9, DefaultPreemption(10, 0), 0),  # 0.9
     ],
 )
 def test_how_many_candidates_are_wanted(nodes, plugin, wanted):
@@ -416,6 +417,20 @@ def test_the_search_ends_when_enough_are_found(allowed, begin, candidates):
     found = case.preempt(case.wait(cpu_m=4000, priority=MORE), begin=begin)
     assert [c.node for c in found.candidates] == candidates
     assert (found.potential, found.wanted) == (5, 2)
+
+
+def test_where_no_candidate_is_wanted_none_is_kept():
+    """Upstream's list of candidates has no room then: all nodes are looked at, nobody goes."""
+    case = Case(*four_cpu(3), plugin=DefaultPreemption(10, 0))
+    for node in range(3):
+        case.run(node, cpu_m=4000, priority=MORE if node == 2 else 0)
+    found = case.preempt(case.wait(cpu_m=4000, priority=MORE))
+    assert isinstance(found, NoPreemption)
+    assert found.clears_nomination
+    assert found.counts == {
+        "No preemption victims found for incoming pod": 1,
+        "Preemption is not helpful for scheduling": 2,
+    }
 
 
 def test_a_node_that_breaks_no_budget_is_searched_for_and_comes_first():
