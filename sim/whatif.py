@@ -157,9 +157,12 @@ def what_if(
     if search and not any(verdict.passed for verdict in base.verdicts):
         raise SimError("every expectation already fails without a loss; there is none to break")
     told = _Told(progress, most if search else len(choice.losses))
-    with workers(partial(_with_loss, plan), jobs) as spread:
-        cases = list(_cases(spread, choice.losses, base, plan, told))
-        found = _searched(spread, choice, cases, base, plan, most, told) if search else None
+    try:
+        with workers(partial(_with_loss, plan), jobs) as spread:
+            cases = list(_cases(spread, choice.losses, base, plan, told))
+            found = _searched(spread, choice, cases, base, plan, most, told) if search else None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Stopped after {told}; nothing was written.") from None
     return WhatIf(
         scenario=scenario.name,
         seed=plan.seed,
@@ -249,6 +252,9 @@ class _Told:
         self._done += 1
         if self._progress is not None:
             self._progress(min(self._done, self._all), self._all)
+
+    def __str__(self) -> str:
+        return f"{self._done} of {self._all} runs"
 
 
 # Runs

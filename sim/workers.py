@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sim.errors import SimError
@@ -82,15 +82,17 @@ def _in_processes(task: Callable[[_Item], _Answer], jobs: int) -> Iterator[Sprea
         "distributed.scheduler.work-stealing": False,
         "distributed.admin.tick.limit": "1h",  # a busy machine is nothing to tell of
     }
-    with dask.config.set(settings), _without_interrupts():
-        cluster = LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL + 1,
-        )
-    with cluster, Client(cluster) as client:
+    with dask.config.set(settings), ExitStack() as stack:
+        with _deaf_to_interrupts():
+            cluster = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL + 1,
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster))
         yield lambda items: _in_order(client, task, items, AHEAD * jobs)
 
 
@@ -142,13 +144,14 @@ def _submitted(
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Processes that start now leave Ctrl-C to this one, which then ends them."""
-    if threading.current_thread() is not threading.main_thread():
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes and threads that start now leave Ctrl-C to this thread, which hears it later."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # the thread that starts it hears signals afterwards
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

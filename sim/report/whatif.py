@@ -136,8 +136,8 @@ def _losses(found: WhatIf, alike: Sequence[Sequence[Case]]) -> Iterator[str | Gr
         yield _grid(alike)
     if any(len(cases) > 1 for cases in alike):
         yield (
-            "×3: three of one kind (pool, zone, mix of workloads) that break the same; all were"
-            " run, the numbers are those of the worst."
+            "With × stand several losses of one kind (pool, zone, mix of workloads) that do the"
+            " same; all were run, and the numbers are those of the worst."
         )
     if harmless:
         several = SEVERAL[found.lose] if len(harmless) > 1 else LOST[found.lose]
