@@ -205,7 +205,7 @@ class Evaluation:
         reasons, plugins = Counter(found.reasons), set(found.plugins)
         for plugin, verdict in elsewhere.values():
             reasons.update(verdict.reasons)
-            plugins.add(plugin)
+            plugins |= {plugin} if plugin else set()  # "": left out before it was asked
         return Diagnosis(reasons, frozenset(plugins))
 
     def _diagnose(self, among: Bools) -> Diagnosis:

@@ -186,6 +186,7 @@ class Scheduler:
         if not self.nominated and self.on_attempt is None:
             evaluation = self.evaluate(template)
             if self._looks_at_all(evaluation) and (best := self._best_of_all(pod, evaluation)):
+                self.start %= len(self.order.ids())  # as once around it, however many there were
                 return best
         found = self.ask(pod, template)
         self.start = found.next_start
@@ -384,6 +385,7 @@ class Scheduler:
         if diagnosis is None:
             self._say(entry.pod, NO_NODES_AVAILABLE)
             self.queue.error(entry, now_ms)
+            self.withdraw(entry.pod)
             return
         message = refusal_message(len(self.order.ids()), diagnosis, helped)
         self._say(entry.pod, message)

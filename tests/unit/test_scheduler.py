@@ -16,9 +16,9 @@ from sim.catalog import default_profile
 from sim.clock import Lane
 from sim.cluster import Change
 from sim.evaluation import Profile
-from sim.labels import Selector
+from sim.labels import Requirement, Selector
 from sim.plugins.node_resources_fit import NodeResourcesFit
-from sim.podspec import SpreadConstraint, Taint
+from sim.podspec import NodeSelectorTerm, SpreadConstraint, Taint
 from sim.queue import Place
 from sim.recorder import Reason
 from sim.rng import Streams, Uniforms
@@ -251,6 +251,36 @@ def test_a_nominated_node_that_is_full_is_passed_over():
     scheduler.nominate(pod, 0)
     cluster.clock.run(1)
     assert cluster.pods.node[pod] == 1
+
+
+def test_a_pod_loses_its_nomination_when_there_is_no_node_at_all():
+    """schedule_one.go clears it with ErrNoNodesAvailable."""
+    cluster, scheduler = started([a_node()])
+    pod = put_pod(cluster, a_pod())
+    scheduler.nominate(pod, 0)
+    cluster.remove_node(0)
+    cluster.clock.run(1)
+    assert scheduler.nominated == {}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_next_search_begins_among_the_nodes_that_are_left(watched):
+    cluster, scheduler = started([a_node() for _ in range(5)])
+    scheduler.start = 7  # from when there were more
+    if watched:
+        scheduler.on_attempt = lambda attempt: None
+    placed(cluster, a_pod())
+    assert scheduler.start == 2  # (7 + 5) % 5
+
+
+def test_only_plugins_that_were_asked_refuse_a_pod():
+    """Node 1 is left out by the pre-filter of NodeAffinity, whoever is nominated to it."""
+    cluster, scheduler = started([a_node(cpu_m=100), a_node()])
+    scheduler.nominate(put_pod(cluster, a_pod(scheduling_gates=("wait",))), 1)
+    named = (NodeSelectorTerm(fields=(Requirement("metadata.name", "In", ("node-0",)),)),)
+    pod = put_pod(cluster, a_pod(cpu_m=500, required_affinity=named))
+    cluster.clock.run(1)
+    assert scheduler.queue.entries[pod].plugins == {"NodeAffinity", "NodeResourcesFit"}
 
 
 def test_decisions_are_recorded_when_asked_for():
