@@ -133,6 +133,22 @@ class ShutdownNodes:
     nodes: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SetSpeed:
+    """Machines do so much of the CPU work that they are made for; 1.0 is all."""
+
+    nodes: tuple[int, ...]
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class FillDisk:
+    """So much of the nodes' disk is in use; None: nothing is said of it any more."""
+
+    nodes: tuple[int, ...]
+    share: float | None
+
+
 NodeAction = (
     FailNodes
     | RecoverNodes
@@ -141,6 +157,8 @@ NodeAction = (
     | JoinNode
     | TaintNodes
     | ReportReady
+    | SetSpeed
+    | FillDisk
     | ShutdownNodes
 )
 OutsideAction = NodeAction | ScaleDeployment | ApplyDeployment | DeletePod

@@ -23,6 +23,7 @@ from sim.actions import (
     CordonNodes,
     DeletePod,
     FailNodes,
+    FillDisk,
     JoinNode,
     NodeAction,
     OutsideAction,
@@ -30,6 +31,7 @@ from sim.actions import (
     RemoveNodes,
     ReportReady,
     ScaleDeployment,
+    SetSpeed,
     ShutdownNodes,
     TaintNodes,
     Timed,
@@ -46,13 +48,14 @@ from sim.controllers.volumes import EphemeralClaims, prepare, templates_of
 from sim.controlplane import ControlPlane, ControlPlaneSettings
 from sim.endpoints import Endpoints
 from sim.errors import SimError
+from sim.eviction import NODEFS
 from sim.faults.machines import Joining
 from sim.faults.start import start_faults
 from sim.kubelet import NO_EVICTION, Kubelet
 from sim.nodepods import NodePods
 from sim.nodes import DEFAULT_MAX_PODS, EVICTION_MEMORY_B, NodeShape
 from sim.outcome import Outcome
-from sim.podspec import MEMORY, PODS
+from sim.podspec import EPHEMERAL_STORAGE, MEMORY, PODS
 from sim.podstate import V1_34, V1_35, V1_36
 from sim.podtimes import PodTimes, pod_times
 from sim.profiles import Configuration
@@ -70,8 +73,9 @@ if TYPE_CHECKING:
     from simpy import Environment
 
     from sim.manifests import Manifests, NodeManifest, PodManifest
-    from sim.podspec import Resources
+    from sim.podspec import Resources, Taint
     from sim.scenario import Scenario
+    from sim.tables import NodeTable
     from sim.termination import ShutdownGroup
 
 Process = Callable[["Simulation"], Generator[Any, Any, Any]]
@@ -139,13 +143,35 @@ class Simulation:
             for node in action.nodes:
                 if isinstance(action, RecoverNodes) and self.kubelet.comes_back(node):
                     continue
-                _do_to_node(action, node, cluster)
+                self._do_to_node(action, node)
         elif isinstance(action, ApplyDeployment):
             cluster.put_deployment(action.deployment)
         elif isinstance(action, ScaleDeployment):
             cluster.scale_deployment(action.namespace, action.name, action.replicas)
         elif isinstance(action, DeletePod):
             cluster.delete_pod(action.pod, action.reason)
+
+    def _do_to_node(self, action: NodeAction, node: int) -> None:
+        """One node's part of an action; nothing can be written to a Node object that is gone."""
+        cluster, table = self.cluster, self.cluster.nodes
+        if isinstance(action, FailNodes):
+            cluster.fail_node(node, containers_die=action.mode == "crash")
+        elif isinstance(action, RecoverNodes):
+            cluster.recover_node(node)
+        elif not table.exists[node]:
+            return
+        elif isinstance(action, CordonNodes):
+            cluster.set_unschedulable(node, action.unschedulable)
+        elif isinstance(action, RemoveNodes):
+            cluster.remove_node(node)
+        elif isinstance(action, TaintNodes):
+            cluster.set_taints(node, _tainted(table.taints(node), action))
+        elif isinstance(action, SetSpeed):
+            self.kubelet.set_speed(node, action.factor)
+        elif isinstance(action, FillDisk):
+            self.kubelet.evictions.set_signal(node, NODEFS, _room_b(table, node, action.share))
+        elif isinstance(action, ReportReady) and table.up[node] and not table.cut_off[node]:
+            cluster.set_node_ready(node, NodeReady.TRUE if action.ready else NodeReady.FALSE)
 
     def process(self, process: Process) -> None:
         """Run a caller's own SimPy process beside ours: a generator function of this object."""
@@ -435,28 +461,17 @@ def _simulation(
     return simulation
 
 
-def _do_to_node(action: NodeAction, node: int, cluster: Cluster) -> None:
-    """One node's part of an action; nothing can be written to a Node object that is gone."""
-    table = cluster.nodes
-    if isinstance(action, FailNodes):
-        cluster.fail_node(node, containers_die=action.mode == "crash")
-    elif isinstance(action, RecoverNodes):
-        cluster.recover_node(node)
-    elif not table.exists[node]:
-        return
-    elif isinstance(action, CordonNodes):
-        cluster.set_unschedulable(node, action.unschedulable)
-    elif isinstance(action, RemoveNodes):
-        cluster.remove_node(node)
-    elif isinstance(action, TaintNodes):
-        others = [
-            t
-            for t in table.taints(node)
-            if (t.key, t.effect) != (action.taint.key, action.taint.effect)
-        ]
-        cluster.set_taints(node, tuple(others if action.remove else [*others, action.taint]))
-    elif isinstance(action, ReportReady) and table.up[node] and not table.cut_off[node]:
-        cluster.set_node_ready(node, NodeReady.TRUE if action.ready else NodeReady.FALSE)
+def _tainted(taints: tuple[Taint, ...], action: TaintNodes) -> tuple[Taint, ...]:
+    same = (action.taint.key, action.taint.effect)
+    others = tuple(taint for taint in taints if (taint.key, taint.effect) != same)
+    return others if action.remove else (*others, action.taint)
+
+
+def _room_b(table: NodeTable, node: int, share: float | None) -> int | None:
+    """What is left of a node's disk."""
+    if share is None:
+        return None
+    return int(table.capacity[table.resource_row(EPHEMERAL_STORAGE), node] * (1 - share))
 
 
 def _check(action: OutsideAction, cluster: Cluster) -> None:

@@ -129,6 +129,10 @@ class Kubelet:
         gone = self.cluster.pods.ended_ms[pod] != NEVER
         self._pressure.set_load(pod, 0 if gone else cpu_m)
 
+    def set_speed(self, node: int, factor: float) -> None:
+        """From now on the machine does this share of the CPU work that it is made for."""
+        self._pressure.set_speed(node, factor)
+
     def container_state(self, pod: int) -> tuple[ContainerStatus, ...]:
         """What the pod's containers (init containers first) do at this moment."""
         runs, pods = self._runs.get(pod), self.cluster.pods

@@ -218,6 +218,13 @@ class Pressure:
         pods = self._sums[node].pods if node in self._sums else ()
         return [use for pod in pods for use in self._claims[pod].memory]
 
+    def set_speed(self, node: int, factor: float) -> None:
+        """From now on the machine does this share of the CPU work that it is made for."""
+        sums, table = self._sums_of(node), self._cluster.nodes
+        sums.capacity_m = int(table.capacity[CPU_ROW, node] * factor)
+        sums.kubepods_m = int(table.kubepods_cpu_m[node] * factor)
+        self._changed(node, sums)
+
     def served(self, pod: int) -> float:
         """The share of the requests sent to a pod that it has the CPU to answer."""
         return self._served.get(pod, 1.0)

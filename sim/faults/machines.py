@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sim.behaviour import Distribution
     from sim.cluster import Cluster
+    from sim.faults.degraded import Degraded
 
 CLOUD_PERIOD_MS = 5_000  # --node-monitor-period of cloud-controller-manager
 BOOT = Uniform(180_000, 300_000)  # of nodes without a pool, as the pools' default
@@ -73,12 +74,14 @@ class Machines:
         cluster: Cluster,
         do: Callable[[OutsideAction], None],
         boots: dict[str, Distribution],
+        degraded: Degraded,
         rng: np.random.Generator,
     ) -> None:
         """`boots`: how long it takes until a new node of a pool has joined."""
         self.cluster = cluster
         self.clock = cluster.clock
         self.do = do
+        self.degraded = degraded
         self._boots = boots
         self._rng = rng
         self._phase_ms = int(rng.integers(CLOUD_PERIOD_MS))

@@ -127,4 +127,20 @@ class Outages:
             self._clock.after(self._fault.flap.up_ms, Lane.FAULTS, self._strike)
 
     def _degrade(self, nodes: list[int]) -> None:
-        raise NotImplementedError
+        """They work on, but slowly or with a full disk."""
+        degraded, slow, fill = self._machines.degraded, self._fault.slow, self._fault.fill_disk
+        if slow is not None:
+            degraded.slow(nodes, slow)
+        elif fill is not None:
+            degraded.fill(nodes, fill)
+        down_ms = self._down_ms()
+        if down_ms is not None:
+            self._clock.after(down_ms, Lane.FAULTS, self._mend, nodes)
+
+    def _mend(self, nodes: list[int]) -> None:
+        degraded, slow, fill = self._machines.degraded, self._fault.slow, self._fault.fill_disk
+        if slow is not None:
+            degraded.hasten(nodes, slow)
+        elif fill is not None:
+            degraded.empty(nodes, fill)
+        self._go_on()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sim.disruptions import Disruptions
+from sim.faults.degraded import Degraded
 from sim.faults.failures import NodeFailures
 from sim.faults.machines import Machines
 from sim.faults.outages import Outages
@@ -32,10 +33,12 @@ def start_faults(
     `do` carries out what they decide.
     """
     spot = [pool for pool in scenario.nodes if pool.spot]
-    if not (scenario.faults or spot or scenario.maintenance):
+    speeds = {pool.name: pool.cpu_speed for pool in scenario.nodes if pool.cpu_speed}
+    if not (scenario.faults or spot or scenario.maintenance or speeds):
         return
+    degraded = Degraded(cluster, do, speeds, partial(_stream, streams, "cpu-speed"))
     boots = {pool.name: pool.boot for pool in scenario.nodes}
-    machines = Machines(cluster, do, boots, streams("machines"))
+    machines = Machines(cluster, do, boots, degraded, streams("machines"))
     for number, fault in enumerate(scenario.faults):
         _start(fault, machines, partial(_stream, streams, f"faults/{number}"))
     for pool in spot:

@@ -1,7 +1,7 @@
 """Scenarios: the format, how it is read and checked, and the value a run starts from."""
 
 from sim.scenario.expressions import Expectation
-from sim.scenario.faults import Fault, Maintenance, Spot
+from sim.scenario.faults import CpuSpeed, Fault, Maintenance, Spot
 from sim.scenario.loading import Arrival, Scenario, load
 from sim.scenario.models import (
     ControlPlane,
@@ -18,6 +18,7 @@ from sim.scenario.schema import scenario_schema
 __all__ = [
     "Arrival",
     "ControlPlane",
+    "CpuSpeed",
     "Expectation",
     "Fault",
     "Kubelet",

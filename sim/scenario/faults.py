@@ -13,6 +13,7 @@ from sim.scenario.fields import (
     DurationMs,
     Model,
     Name,
+    Number,
     Percent,
     PositiveMs,
     RandomDist,
@@ -168,6 +169,17 @@ class Fault(Model):
         degraded = [self.slow is not None, self.fill_disk is not None]
         if sum(degraded) > 1 or (any(degraded) and (kind == "mtbf" or self.flap is not None)):
             raise wrong("slow and fillDisk stand alone, beside at, every or trace.")
+
+
+class CpuSpeed(Model):
+    """How fast the machines of a pool are; each one's speed is drawn when it joins."""
+
+    mean: Annotated[Number, Field(ge=0.05, le=10)] = Field(
+        default=1.0, description="Mean speed; 1 does the work that its CPUs are made for."
+    )
+    sd: Annotated[Number, Field(le=1)] = Field(
+        default=0.0, description="Standard deviation between machines (normal distribution)."
+    )
 
 
 class Spot(Model):

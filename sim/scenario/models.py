@@ -25,7 +25,7 @@ from sim.manifests.value import LARGEST_CPU_M
 from sim.nodes import Provider
 from sim.podspec import Effect
 from sim.scenario.expressions import Expectation, parse_expectation
-from sim.scenario.faults import Fault, Maintenance, Spot
+from sim.scenario.faults import CpuSpeed, Fault, Maintenance, Spot
 from sim.scenario.fields import (
     Bytes,
     Count,
@@ -353,6 +353,9 @@ class PoolForm(Model):
         default_factory=lambda: behaviour.Uniform(180_000, 300_000),
         description="From the order of a new node until it has joined. Default: uniform, 3 to 5 "
         "minutes (modelling choice).",
+    )
+    cpu_speed: CpuSpeed | None = Field(
+        default=None, description="How fast its machines are. Default: all as they should be."
     )
     spot: Spot | None = Field(default=None, description="Its machines may be taken back any time.")
     labels: dict[str, str] = Field(default={}, description="Labels of its nodes.")

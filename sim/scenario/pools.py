@@ -10,7 +10,7 @@ from sim.instances import InstanceType, instance
 from sim.labels import Labels
 from sim.nodes import Machine, NodeShape, Provider, Reservation
 from sim.podspec import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Taint
-from sim.scenario.faults import Spot
+from sim.scenario.faults import CpuSpeed, Spot
 from sim.scenario.models import EvictionAmounts, EvictionHard, PoolForm
 from sim.termination import ShutdownGroup, shutdown_groups
 from sim.workloads import NodePod
@@ -34,6 +34,7 @@ class Pool:
     shutdown_groups: tuple[ShutdownGroup, ...] = ()  # of a graceful shutdown, none without one
     boot: Distribution = BOOT
     spot: Spot | None = None
+    cpu_speed: CpuSpeed | None = None
 
     def node_name(self, index: int) -> str:
         """Name of its node number `index`, counted from 0."""
@@ -82,6 +83,7 @@ def pool_of(form: PoolForm) -> Pool:
         ),
         boot=form.boot,
         spot=form.spot,
+        cpu_speed=form.cpu_speed,
     )
 
 
