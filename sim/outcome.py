@@ -30,7 +30,7 @@ from sim.workloads import STATIC
 if TYPE_CHECKING:
     from sim.availability import Availability
     from sim.cluster import Cluster
-    from sim.samples import Sampler
+    from sim.samples import Sampler, UseStatistics
     from sim.scheduler import Decisions
     from sim.traffic import Traffic
 
@@ -211,6 +211,8 @@ class Outcome:
         now = [_padded(values, size) for values in sampler.last]
         held_ms = np.maximum(_padded(sampler.held_ms, size), 1)
         return {
+            **_percentiles(self.sampler.cpu, "cpu", size),
+            **_percentiles(self.sampler.memory, "memory", size),
             "stranded_cpu_m": now[0],
             "stranded_memory_b": now[1],
             "stranded_cpu": _padded(sampler.stranded_cpu_m, size) / held_ms / np.maximum(cpu_m, 1),
@@ -359,3 +361,11 @@ class Outcome:
 
 def _padded(values: Floats, size: int) -> Floats:
     return np.concatenate([values, np.zeros(size - len(values))]) if len(values) < size else values
+
+
+def _percentiles(statistics: UseStatistics, what: str, size: int) -> Columns:
+    """The columns of what nodes used, from the samples."""
+    return {
+        f"{what}_used_max": _padded(statistics.most, size),
+        f"{what}_used_p95": _padded(statistics.percentile(), size),
+    }
