@@ -96,11 +96,10 @@ class Intake:
         table = self._cluster.nodes
         if table.pod_count.item(node) > table.max_pods.item(node):
             return False
-        requested, allocatable = table.requested, table.allocatable
-        return all(
-            not request or requested.item(row, node) <= allocatable.item(row, node)
-            for row, request, _ in template.rows
-        )
+        for row, request, _ in template.rows:
+            if request and table.requested.item(row, node) > table.allocatable.item(row, node):
+                return False
+        return True
 
     def _is_picky(self, template: Template) -> bool:
         known = self._picky.get(template.id)

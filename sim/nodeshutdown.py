@@ -78,6 +78,8 @@ class Shutdowns:
 
     def pod_over(self, pod: int) -> None:
         """A pod has ended."""
+        if not self._under_way:
+            return
         node = self._cluster.pods.node.item(pod)
         shutdown = self._under_way.get(node)
         if shutdown and pod in shutdown.waits_for:

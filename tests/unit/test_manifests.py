@@ -17,7 +17,7 @@ from sim.manifests import (
     parse_objects,
     read_manifests,
 )
-from sim.podspec import HostPort, Probe, SpreadConstraint, Taint, Toleration
+from sim.podspec import Hook, HostPort, Probe, SpreadConstraint, Taint, Toleration
 from sim.workloads import Job, PodDisruptionBudget, PriorityClass, Service
 
 DEPLOYMENT = """\
@@ -616,15 +616,36 @@ def test_a_field_is_listed_when_it_is_not_modelled_and_could_matter(field, value
     assert dict(found.unmodelled_fields) == ({POD_SPEC + listed: 1} if listed else {})
 
 
-def test_hooks_of_containers_are_listed_with_their_number():
-    hook = {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}
-    pod = a_pod(hook)
-    pod["spec"]["initContainers"] = [{"name": "i", **hook}, {"name": "j", **hook}]
+def test_fields_of_containers_are_listed_with_their_number():
+    rules = {"restartPolicyRules": [{"action": "Restart"}]}
+    pod = a_pod(rules)
+    pod["spec"]["initContainers"] = [{"name": "i", **rules}, {"name": "j", **rules}]
     found = parse_objects([pod])
     assert found.unmodelled_fields == {
-        "Pod spec.containers[].lifecycle.preStop": 1,
-        "Pod spec.initContainers[].lifecycle.preStop": 2,
+        "Pod spec.containers[].restartPolicyRules": 1,
+        "Pod spec.initContainers[].restartPolicyRules": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("hook", "value"),
+    [
+        pytest.param({"sleep": {"seconds": 5}}, Hook("sleep", 5_000), id="sleep"),
+        pytest.param({"exec": {"command": ["nginx", "-s", "quit"]}}, Hook("exec"), id="exec"),
+        pytest.param({"httpGet": {"port": 80}}, Hook("httpGet"), id="httpGet"),
+    ],
+)
+def test_lifecycle_hooks_are_read(hook, value):
+    found = parse_objects([a_pod({"lifecycle": {"preStop": hook, "postStart": hook}})])
+    [container] = found.pods[0].template.spec.containers
+    assert (container.pre_stop, container.post_start) == (value, value)
+    assert not found.unmodelled_fields
+
+
+def test_a_hook_has_one_handler():
+    hook = {"sleep": {"seconds": 5}, "exec": {"command": ["true"]}}
+    with pytest.raises(ScenarioError, match="exactly one of sleep, exec, httpGet, tcpSocket"):
+        parse_objects([a_pod({"lifecycle": {"preStop": hook}})])
 
 
 def test_values_that_are_the_default_are_not_listed():
