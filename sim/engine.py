@@ -20,20 +20,13 @@ import sim
 from sim import eviction
 from sim.actions import (
     ApplyDeployment,
-    CordonNodes,
     DeletePod,
-    FailNodes,
-    FillDisk,
     JoinNode,
     NodeAction,
     OutsideAction,
     RecoverNodes,
-    RemoveNodes,
-    ReportReady,
     ScaleDeployment,
-    SetSpeed,
     ShutdownNodes,
-    TaintNodes,
     Timed,
 )
 from sim.arrivals import STREAM_ANNOTATION, Stream
@@ -46,16 +39,16 @@ from sim.controllers.podgc import PodGC
 from sim.controllers.taint_eviction import TaintEviction
 from sim.controllers.volumes import EphemeralClaims, prepare, templates_of
 from sim.controlplane import ControlPlane, ControlPlaneSettings
+from sim.deeds import check, do_to_node
 from sim.endpoints import Endpoints
 from sim.errors import SimError
-from sim.eviction import NODEFS
 from sim.faults.machines import Joining
 from sim.faults.start import start_faults
 from sim.kubelet import NO_EVICTION, Kubelet
 from sim.nodepods import NodePods
 from sim.nodes import DEFAULT_MAX_PODS, EVICTION_MEMORY_B, NodeShape
 from sim.outcome import Outcome
-from sim.podspec import EPHEMERAL_STORAGE, MEMORY, PODS
+from sim.podspec import MEMORY, PODS
 from sim.podstate import V1_34, V1_35, V1_36
 from sim.podtimes import PodTimes, pod_times
 from sim.profiles import Configuration
@@ -65,7 +58,7 @@ from sim.rng import Streams, Uniforms
 from sim.samples import Sampler
 from sim.scheduler import Binding, Scheduler
 from sim.search import nodes_to_find
-from sim.tables import NEVER, NodeReady
+from sim.tables import NEVER
 from sim.templates import Template
 from sim.traffic import Traffic
 
@@ -73,9 +66,8 @@ if TYPE_CHECKING:
     from simpy import Environment
 
     from sim.manifests import Manifests, NodeManifest, PodManifest
-    from sim.podspec import Resources, Taint
+    from sim.podspec import Resources
     from sim.scenario import Scenario
-    from sim.tables import NodeTable
     from sim.termination import ShutdownGroup
 
 Process = Callable[["Simulation"], Generator[Any, Any, Any]]
@@ -133,7 +125,7 @@ class Simulation:
     def do(self, action: OutsideAction) -> None:
         """Do it now; SimError when it names what does not exist."""
         cluster = self.cluster
-        _check(action, cluster)
+        check(action, cluster)
         if isinstance(action, JoinNode):
             self.joining.join(action.like)
         elif isinstance(action, ShutdownNodes):
@@ -143,35 +135,13 @@ class Simulation:
             for node in action.nodes:
                 if isinstance(action, RecoverNodes) and self.kubelet.comes_back(node):
                     continue
-                self._do_to_node(action, node)
+                do_to_node(action, node, cluster, self.kubelet)
         elif isinstance(action, ApplyDeployment):
             cluster.put_deployment(action.deployment)
         elif isinstance(action, ScaleDeployment):
             cluster.scale_deployment(action.namespace, action.name, action.replicas)
         elif isinstance(action, DeletePod):
             cluster.delete_pod(action.pod, action.reason)
-
-    def _do_to_node(self, action: NodeAction, node: int) -> None:
-        """One node's part of an action; nothing can be written to a Node object that is gone."""
-        cluster, table = self.cluster, self.cluster.nodes
-        if isinstance(action, FailNodes):
-            cluster.fail_node(node, containers_die=action.mode == "crash")
-        elif isinstance(action, RecoverNodes):
-            cluster.recover_node(node)
-        elif not table.exists[node]:
-            return
-        elif isinstance(action, CordonNodes):
-            cluster.set_unschedulable(node, action.unschedulable)
-        elif isinstance(action, RemoveNodes):
-            cluster.remove_node(node)
-        elif isinstance(action, TaintNodes):
-            cluster.set_taints(node, _tainted(table.taints(node), action))
-        elif isinstance(action, SetSpeed):
-            self.kubelet.set_speed(node, action.factor)
-        elif isinstance(action, FillDisk):
-            self.kubelet.evictions.set_signal(node, NODEFS, _room_b(table, node, action.share))
-        elif isinstance(action, ReportReady) and table.up[node] and not table.cut_off[node]:
-            cluster.set_node_ready(node, NodeReady.TRUE if action.ready else NodeReady.FALSE)
 
     def process(self, process: Process) -> None:
         """Run a caller's own SimPy process beside ours: a generator function of this object."""
@@ -459,34 +429,6 @@ def _simulation(
     for process in processes:
         simulation.process(process)
     return simulation
-
-
-def _tainted(taints: tuple[Taint, ...], action: TaintNodes) -> tuple[Taint, ...]:
-    same = (action.taint.key, action.taint.effect)
-    others = tuple(taint for taint in taints if (taint.key, taint.effect) != same)
-    return others if action.remove else (*others, action.taint)
-
-
-def _room_b(table: NodeTable, node: int, share: float | None) -> int | None:
-    """What is left of a node's disk."""
-    if share is None:
-        return None
-    return int(table.capacity[table.resource_row(EPHEMERAL_STORAGE), node] * (1 - share))
-
-
-def _check(action: OutsideAction, cluster: Cluster) -> None:
-    if isinstance(action, NodeAction):
-        for node in (action.like,) if isinstance(action, JoinNode) else action.nodes:
-            if not 0 <= node < len(cluster.nodes):
-                raise SimError(
-                    f"there is no node {node}; ids go from 0 to {len(cluster.nodes) - 1}"
-                )
-    elif isinstance(action, ScaleDeployment):
-        if (action.namespace, action.name) not in cluster.deployments:
-            names = ", ".join(f"{ns}/{name}" for ns, name in cluster.deployments) or "none"
-            raise SimError(f"there is no Deployment {action.namespace}/{action.name}, only {names}")
-    elif isinstance(action, DeletePod) and not 0 <= action.pod < len(cluster.pods):
-        raise SimError(f"there is no pod {action.pod}; there are {len(cluster.pods)} pods so far")
 
 
 def configuration_in(scenario: Scenario) -> Configuration:

@@ -24,7 +24,7 @@ LAYERS = [
     "containers evictions scheduler controlplane endpoints traffic availability samples",
     "arrivals faults",
     "kubelet outcome plots report",
-    "explain",
+    "explain deeds",
     "replay",
     "catalog result pluginargs userplugins",
     "profiles",
