@@ -144,7 +144,7 @@ def admit(
     if not critical or misfits:
         return Admission((misfits if critical else found)[0].reason, refusals=found)
     lacking = {r.resource: r.lacking for r in found if isinstance(r, Shortage)}
-    victims = preempt_for(lacking, running, priority=spec.priority, static=static)
+    victims = preempt_for(lacking, running, priority=spec.priority)
     if victims is None:
         return Admission(NO_ROOM, refusals=found)
     return Admission(victims=victims, refusals=found)
@@ -190,10 +190,10 @@ def preempt_for(
     running: Iterable[OnNode],
     *,
     priority: int,
-    static: bool = False,
 ) -> tuple[OnNode, ...] | None:
     """The pods to end so that what a critical pod lacks comes free; None: they cannot give it.
 
+    Pods that are not critical, and those of a lower priority than the critical pod's `priority`.
     Guaranteed pods go only for what all others together cannot give, Burstable ones only for what
     BestEffort ones and the chosen Guaranteed ones cannot give.
     """

@@ -175,20 +175,26 @@ def test_a_critical_pod_fails_when_nobody_can_make_room():
 
 
 @pytest.mark.parametrize(
-    ("preemptor", "victim", "ends"),
+    ("priority", "victim", "ends"),
     [
-        ({"priority": CRITICAL}, {"priority": CRITICAL - 1}, True),
-        ({"priority": CRITICAL}, {"priority": CRITICAL}, False),
-        ({"priority": CRITICAL + 1}, {"priority": CRITICAL}, True),
-        ({"priority": CRITICAL}, {"static": True}, True),  # a static pod of priority 0
-        ({"priority": 0, "static": True}, {"priority": 1000}, True),  # not critical
-        ({"priority": 0, "static": True}, {"priority": CRITICAL}, False),
-        ({"priority": 0, "static": True}, {"static": True}, False),
+        (CRITICAL, {"priority": CRITICAL - 1}, True),
+        (CRITICAL, {"priority": CRITICAL}, False),
+        (CRITICAL + 1, {"priority": CRITICAL}, True),
+        (CRITICAL, {"static": True}, True),  # a static pod of priority 0
+        (0, {"priority": 1000}, True),  # for a static pod: not critical, whatever its priority
+        (0, {"priority": CRITICAL}, False),
+        (0, {"static": True}, False),
     ],
 )
-def test_who_may_be_ended_for_whom(preemptor, victim, ends):
-    found = preempt_for({"cpu": 100}, [on_node(1, 100, **victim)], **preemptor)
+def test_who_may_be_ended_for_whom(priority, victim, ends):
+    found = preempt_for({"cpu": 100}, [on_node(1, 100, **victim)], priority=priority)
     assert (found is not None) is ends
+
+
+def test_a_static_pod_pushes_out_what_it_lacks():
+    full, running = node(used={"cpu": 4000}), [on_node(1, 1000, priority=5)]
+    assert admit(pod(1000), full, running).reason == "OutOfcpu"
+    assert admit(pod(1000), full, running, static=True).victims == tuple(running)
 
 
 def ids(lacking, running):

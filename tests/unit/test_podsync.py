@@ -165,6 +165,11 @@ def test_a_lost_sandbox_is_made_again_for_what_is_still_to_run(
     assert done.containers_to_start == starts
 
 
+def test_the_first_sandbox_is_made_whatever_there_was():
+    done = actions(rules(policy="Never"), {"a": exited(1)}, [])
+    assert (done.create_sandbox, done.attempt, done.containers_to_start) == (True, 0, (0,))
+
+
 def test_a_new_sandbox_begins_with_the_first_init_container():
     done = actions(rules(init="ij"), {"i": exited(0), "j": exited(0), "a": exited(1)}, [])
     assert (done.init_to_start, done.containers_to_start) == ((0,), ())
@@ -252,3 +257,12 @@ def test_pods_themselves_are_resized_from_1_36_on(gates, changes):
     done = actions(PodRules(spec, gates), {"a": RUNNING}, UP, actuated=Actuated())
     assert done.update_pod_level_resources is changes
     assert (done.cpu_updates == ("a",)) is changes  # without a limit of its own it has the pod's
+
+
+def test_a_pod_is_not_resized_that_asks_for_nothing_itself_or_whose_resources_count_as_applied():
+    asks = PodRules(PodSpec((Container("a"),), pod_limits={"cpu": 100}), V1_36)
+    done = actions(asks, {"a": RUNNING}, UP)
+    assert not done.update_pod_level_resources
+    given_before = Actuated(pod=Given(cpu_limit_m=100))
+    done = actions(rules(gates=V1_36), {"a": RUNNING}, UP, actuated=given_before)
+    assert not done.update_pod_level_resources

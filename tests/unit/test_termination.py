@@ -225,6 +225,10 @@ def test_critical_pods_get_their_part_of_the_shutdown_at_its_end():
     assert shutdown_inhibits_ms(groups) == 30_000
 
 
+def test_critical_pods_may_get_all_of_the_shutdown():
+    assert [group.grace_ms for group in shutdown_groups(10_000, 10_000)] == [0, 10_000]
+
+
 @pytest.mark.parametrize(("shutdown_ms", "critical_ms"), [(0, 0), (10_000, 10_001)])
 def test_without_a_period_there_is_no_graceful_shutdown(shutdown_ms, critical_ms):
     assert shutdown_groups(shutdown_ms, critical_ms) == ()
