@@ -520,8 +520,9 @@ class Cluster:
 
     def count_eviction(self, pod: int, message: str) -> None:
         """The pod's kubelet begins to evict it; it ends Failed, with that reason."""
+        if self.pods.reason[pod] != Reason.EVICTED:  # else it has not gone yet, and is tried again
+            self.nodes.evictions[self.pods.node[pod]] += 1
         self.pods.reason[pod] = Reason.EVICTED
-        self.nodes.evictions[self.pods.node[pod]] += 1
         self._record(Reason.EVICTED, Of.POD, pod, self.recorder.text(message))
 
     def delete_pod(self, pod: int, reason: Reason | None = None, arg: int = 0) -> None:

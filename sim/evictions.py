@@ -42,8 +42,6 @@ from sim.tables import MEMORY_ROW
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from numpy.random import Generator
-
     from sim.cluster import Cluster
     from sim.eviction import Condition, Pass
     from sim.pressure import Pressure
@@ -157,7 +155,7 @@ class Evictions:
         if manager is None:
             return
         if rebooted:
-            manager.grid = self._new_grid(node)
+            manager.grid, manager.status_phase_ms = self._phases(node)
             self._plan(node, manager)
         self._write_status(node, manager)
 
@@ -193,21 +191,19 @@ class Evictions:
     def _manager(self, node: int) -> _Manager:
         manager = self._managers.get(node)
         if manager is None:
-            manager = self._managers[node] = self._new_manager(node)
+            manager = _Manager(self._settings(node), *self._phases(node))
+            self._managers[node] = manager
         return manager
 
-    def _new_manager(self, node: int) -> _Manager:
-        status_phase_ms = int(self._stream(node).integers(STATUS_MS))
-        return _Manager(self._settings(node), self._new_grid(node), status_phase_ms)
-
-    def _new_grid(self, node: int) -> Grid:
-        """Passes from a random moment of the first 10 s of a kubelet on."""
-        booted_ms = self._booted_ms.get(node, self._cluster.nodes.created_ms.item(node))
-        period_ms = PERIOD_MS + RUN_MS
-        return Grid(booted_ms + int(self._stream(node).integers(period_ms)), period_ms)
-
-    def _stream(self, node: int) -> Generator:
-        return self._streams(f"eviction/{self._cluster.nodes.names[node]}")
+    def _phases(self, node: int) -> tuple[Grid, int]:
+        """When a kubelet makes its passes and writes its node's status: two random moments of its
+        first 10 s, whoever asks for them and when."""
+        name, booted_ms = self._cluster.nodes.names[node], self._booted_ms.get(node)
+        if booted_ms is None:
+            booted_ms = self._cluster.nodes.created_ms.item(node)
+        stream, period_ms = self._streams(f"eviction/{name}/{booted_ms}"), PERIOD_MS + RUN_MS
+        pass_ms, status_ms = stream.integers(period_ms), stream.integers(STATUS_MS)
+        return Grid(booted_ms + int(pass_ms), period_ms), int(status_ms)
 
     def _alert_b(self, node: int) -> int:
         """Memory in use on the node beyond which a threshold is met."""
