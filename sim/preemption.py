@@ -354,6 +354,7 @@ class _Search:
         self.nominations = _Nominations(
             self._cluster, pod, kept.priority, preemptor.priorities(), nominated
         )
+        self._nobody_lower = bool((preemptor.priorities() >= kept.priority).all())
         self._fit = _fit(evaluation)
         self._by_sums = self._fit is not None and _only_sums_decide(evaluation, potential)
         if not self._by_sums:
@@ -391,7 +392,7 @@ class _Search:
 
     def _look(self, node: int) -> Candidate | Reasons:
         """Who must go from the node, or why that does not help (SelectVictimsOnNode)."""
-        lower = self._preemptor.lower(self._kept, node)
+        lower = [] if self._nobody_lower else self._preemptor.lower(self._kept, node)
         if not lower:
             return NO_VICTIMS
         beside = self.nominations.beside(node)

@@ -378,7 +378,16 @@ def with_label_keys(rule: SpreadConstraint, pod: PodTemplate) -> Selector | None
 
 
 def default_selector(pod: Template, cluster: Cluster) -> Selector:
-    """All requirements of the Services that pick the pod and of its ReplicaSet."""
+    """All requirements of the Services that pick the pod and of its ReplicaSet; kept until a
+    Service changes, as each of them has to be asked."""
+    version = cluster.services.version
+    known: tuple[int, Selector] | None = pod.memo.get("default selector")
+    if known is None or known[0] != version:
+        known = pod.memo["default selector"] = version, _default_selector(pod, cluster)
+    return known[1]
+
+
+def _default_selector(pod: Template, cluster: Cluster) -> Selector:
     found: dict[Requirement, None] = {}
     for key in sorted(key for key, s in cluster.services.items() if s.picks(pod.pod)):
         selector = cluster.services[key].selector
