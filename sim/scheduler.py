@@ -36,6 +36,7 @@ TieBreak = Literal["random", "first"]
 BACKOFF_FLUSH_MS = 1_000  # backend/queue: backoffQ at each whole second
 UNSCHEDULABLE_FLUSH_MS = 30_000  # and the unschedulable pods every 30 s
 KEPT_ANSWERS = 5_000_000  # nodes times shapes; some 100 bytes each
+LEAST_NODES = 200  # what a shape costs beside that, in nodes: some 20 kB
 NO_NODES_AVAILABLE = "no nodes available to schedule pods"
 DRA_SAYS = "no new claims to deallocate"  # dynamicresources PostFilter, for a pod without claims
 
@@ -243,9 +244,10 @@ class Scheduler:
 
     def _make_room(self) -> None:
         """Forget the older half of the answers when they grow too many; they can be asked again."""
-        if len(self._evaluations) * len(self.cluster.nodes) > KEPT_ANSWERS:
+        nodes = len(self.cluster.nodes) + LEAST_NODES
+        if len(self._evaluations) * nodes > KEPT_ANSWERS:
             for key in list(self._evaluations)[: len(self._evaluations) // 2]:
-                del self._evaluations[key]
+                self._evaluations.pop(key).pod.memo.clear()
                 self._failures.pop(key, None)
 
     def nominate(self, pod: int, node: int) -> None:

@@ -22,7 +22,7 @@ from sim.podspec import NodeSelectorTerm, SpreadConstraint, Taint
 from sim.queue import Place
 from sim.recorder import Reason
 from sim.rng import Streams, Uniforms
-from sim.scheduler import Binding, Scheduler
+from sim.scheduler import LEAST_NODES, Binding, Scheduler
 from sim.tables import UNBOUND
 from sim.testing import ZONE, a_cluster, a_node, a_pod, put_node, put_pod
 
@@ -376,6 +376,22 @@ def story(seed, watched):
 @pytest.mark.parametrize("seed", range(12))
 def test_failures_and_choices_that_are_kept_change_nothing(seed):
     assert story(seed, watched=False) == story(seed, watched=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_answers_that_were_forgotten_are_found_again(seed, monkeypatch):
+    kept = story(seed, watched=False)
+    monkeypatch.setattr("sim.scheduler.KEPT_ANSWERS", 2 * LEAST_NODES)  # two or three shapes
+    assert story(seed, watched=False) == kept
+
+
+def test_few_answers_are_kept_however_few_the_nodes(monkeypatch):
+    """Nor is what plugins derived from the pods, some of it as long as the list of nodes."""
+    monkeypatch.setattr("sim.scheduler.KEPT_ANSWERS", 4 * (LEAST_NODES + 1))
+    cluster, scheduler = started([a_node()])
+    placed(cluster, *(a_pod(cpu_m=cpu_m) for cpu_m in range(20)))
+    assert len(scheduler._evaluations) <= 5
+    assert sum(bool(template.memo) for template in cluster.templates) <= 5
 
 
 def test_room_kept_for_another_is_free_again_when_the_nomination_goes():
