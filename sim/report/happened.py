@@ -31,6 +31,12 @@ NODES = {
     "RemovingNode": ("node left", "nodes left"),
     "NodeNotSchedulable": ("node cordoned", "nodes cordoned"),
     "NodeSchedulable": ("node uncordoned", "nodes uncordoned"),
+    "NodeHasInsufficientMemory": ("node short of memory", "nodes short of memory"),
+    "NodeHasDiskPressure": ("node short of disk space", "nodes short of disk space"),
+    "NodeHasInsufficientPID": ("node short of process ids", "nodes short of process ids"),
+    "NodeHasSufficientMemory": ("node has memory again", "nodes have memory again"),
+    "NodeHasNoDiskPressure": ("node has disk space again", "nodes have disk space again"),
+    "NodeHasSufficientPID": ("node has process ids again", "nodes have process ids again"),
 }
 PODS = {
     "TaintManagerEviction": ("pod evicted by taint", "pods evicted by taint"),

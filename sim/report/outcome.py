@@ -242,11 +242,12 @@ def _last_refusals(events: pd.DataFrame) -> dict[str, str]:
 
 
 def restarts(result: Result) -> Section:
-    """Workloads whose containers restarted or were killed for memory, and why."""
+    """Workloads whose containers restarted or were killed, and why; nodes short of memory."""
     pods = result.pods
     hit = pods[(pods["restarts"] > 0) | (pods["oom_kills"] > 0)]
+    pressed = _pressed(result.nodes)
     if not len(hit):
-        return Section("Restarts and OOM kills", ())
+        return Section("Restarts and OOM kills", pressed)
     ends = ends_by_workload(result)
     rows = []
     for (namespace, workload), group in hit.groupby(["namespace", "workload"], sort=False):
@@ -264,7 +265,20 @@ def restarts(result: Result) -> Section:
         text_column("why and when"),
     )
     grid = first_rows(columns, rows, ROWS, "the workloads table")
-    return Section("Restarts and OOM kills", (grid,))
+    return Section("Restarts and OOM kills", (grid, *pressed))
+
+
+def _pressed(nodes: pd.DataFrame) -> tuple[str, ...]:
+    """How long nodes were under memory pressure, the longest first, and what was evicted there."""
+    hit = nodes[nodes["memory_pressure_s"] > 0].sort_values("memory_pressure_s", ascending=False)
+    if not len(hit):
+        return ()
+    columns = (hit["node"], hit["memory_pressure_s"], hit["evictions"])
+    told = [
+        f"{node} for {duration(seconds)} ({many(evicted, 'pod')} evicted)"
+        for node, seconds, evicted in zip(*columns, strict=True)
+    ]
+    return (f"Under memory pressure: {some(told)}.",)
 
 
 def _when(times_s: list[float]) -> str:

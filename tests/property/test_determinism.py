@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
 SHORT = {  # the first part of each scenario in which everything has happened once
     "arrivals": {"run.duration": "1h", "run.warmUp": "0s"},
+    "memory-leak": {"run.duration": "3h"},
     "node-size": {"run.duration": "6m", "run.warmUp": "1m"},
     "overcommit-oom": {"run.duration": "4h"},
     "probe-restart-storm": {"run.duration": "8m", "run.warmUp": "1m"},

@@ -164,6 +164,16 @@ def test_story_leaves_out_what_is_no_trouble(events):
     assert "failures" not in report.sections(a_result(nodes=[a_node("n")], events=events))
 
 
+def test_nodes_short_of_memory_are_named_the_longest_first():
+    nodes = [
+        a_node("n-1", memory_pressure_s=300.0, evictions=1),
+        a_node("n-2"),
+        a_node("n-3", memory_pressure_s=660.0, evictions=2),
+    ]
+    told = " ".join(lines_of(a_result(nodes=nodes), "restarts"))
+    assert "Under memory pressure: n-3 for 11m (2 pods evicted), n-1 for 5m (1 pod" in told
+
+
 def test_oom_kills_say_when_the_first_and_the_last_came():
     events = [
         an_event(at_s, "OOMKilling", "Pod/shop/web-1", "", "Warning")

@@ -25,6 +25,7 @@ from sim.behaviour import (
     Uniform,
 )
 from sim.errors import ScenarioError
+from sim.eviction import Threshold
 from sim.podspec import Taint
 from sim.scenario import Scenario, load, scenario_schema
 
@@ -298,6 +299,34 @@ def test_kube_and_system_reserved_replace_the_providers_per_resource():
     assert shape.kube_reserved["memory"] == (11 * 58 + 255) * 1024**2  # still the provider's
 
 
+def test_kubelets_of_a_pool_evict_at_what_it_says():
+    found = one_pool(
+        capacity={"cpu": 4, "memory": "16Gi", "ephemeral-storage": "100Gi"},
+        evictionHard={"memory": "512Mi", "ephemeral-storage": "10%"},
+        evictionSoft={"memory": "1Gi"},
+        evictionSoftGracePeriod={"memory": "90s"},
+        evictionMinimumReclaim={"memory": "100Mi"},
+        evictionPressureTransitionPeriod="30s",
+        evictionMaxPodGracePeriod="20s",
+    ).shape.eviction
+    more_b = 100 * 1024**2
+    assert set(found.thresholds) == {
+        Threshold("memory.available", GIB // 2, 0, more_b),
+        Threshold("allocatableMemory.available", GIB // 2, 0, more_b),
+        Threshold("memory.available", GIB, 90_000, more_b),
+        Threshold("nodefs.available", 0.1),
+        Threshold("containerfs.available", 0.1),
+    }
+    assert (found.transition_ms, found.max_grace_ms) == (30_000, 20_000)
+
+
+def test_kubelets_of_a_provider_evict_at_its_thresholds_and_others_at_none():
+    size = {"cpu": 4, "memory": "16Gi"}
+    eks = one_pool(capacity=size, provider="eks").shape.eviction
+    assert Threshold("memory.available", 100 * 1024**2) in eks.thresholds
+    assert one_pool(capacity=size).shape.eviction.thresholds == ()
+
+
 def test_thresholds_that_are_not_named_are_off_once_one_is():
     size = {"cpu": 4, "memory": "16Gi", "ephemeral-storage": "100Gi"}
     shape = one_pool(capacity=size, provider="kubeadm", evictionHard={"memory": "1Gi"}).shape
@@ -503,6 +532,11 @@ WRONG = [
         POOL.replace("}\n", ", evictionHard: {memory: 130%}}\n"),
         "6:95: nodes[0].evictionHard.memory: got '130%'; expected a percentage from 0% to 100%.",
         id="more than all",
+    ),
+    pytest.param(
+        POOL.replace("}\n", ", evictionSoft: {memory: 1Gi}}\n"),
+        "6:3: nodes[0]: evictionSoft.memory needs evictionSoftGracePeriod.memory.",
+        id="a soft threshold without a grace period",
     ),
     pytest.param(
         "faults:\n- {at: 5, zone: a}\n" + POOL,
@@ -807,7 +841,6 @@ def test_another_release_runs_with_the_rules_of_the_one_that_is_modelled():
 
 BARE_POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec: {%s%s}\n"
 CONTAINERS = "containers: [{name: main, image: web}]"
-
 
 
 def test_a_pod_on_a_node_that_does_not_exist_is_a_problem(shop):
