@@ -36,11 +36,16 @@ class NodePorts:
 
     def filter(self, pod: Template, cluster: Cluster, nodes: NodeIds, state: Any) -> Whys:
         """1 where a pod on the node has one of them."""
-        taken = [
-            any(_conflict(state, cluster, other) for other in cluster.nodes.pods[node])
-            for node in nodes.tolist()
-        ]
-        return np.array(taken, np.int32)
+        template, known = cluster.pods.template.item, pod.memo.setdefault(NodePorts, {})
+
+        def conflicts(other: int) -> bool:
+            number = template(other)
+            if number not in known:
+                known[number] = _any_conflict(state, cluster.templates[number].host_ports)
+            return bool(known[number])
+
+        pods = cluster.nodes.pods
+        return np.array([any(map(conflicts, pods[node])) for node in nodes.tolist()], np.int32)
 
     def verdict(self, why: int, cluster: Cluster) -> Verdict:
         """The one reason there is."""
@@ -64,10 +69,6 @@ class NodePorts:
             if any(want.conflicts(have) for have in cluster.pod_template(other).host_ports)
         ]
         return Shortfall("; ".join(taken), len(taken))
-
-
-def _conflict(wanted: Any, cluster: Cluster, pod: int) -> bool:
-    return _any_conflict(wanted, cluster.pod_template(pod).host_ports)
 
 
 def _any_conflict(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
