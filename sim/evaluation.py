@@ -93,7 +93,7 @@ class Evaluation:
         self._extra = np.empty(0, np.int64)  # sum of the scores that compare the feasible nodes
         self._untotalled: list[NodeIds] = []  # nodes whose total is out of date
         self._compare = False  # the feasible nodes have to be compared with each other again
-        self._beside: dict[int, tuple[tuple[int, ...], Refusal | None]] = {}
+        self._beside: dict[int, tuple[object, Refusal | None]] = {}
         self._diagnosis: tuple[int, Diagnosis] | None = None
         self._seen = (-1, -1, -1, -1, -1)  # lengths and versions of what the answers rest on
 
@@ -155,11 +155,12 @@ class Evaluation:
         """Why the node would not take the pod if it held these pods as well (framework/runtime
         RunFilterPluginsWithNominatedPods, addGENominatedPods); kept until the node moves."""
         known = self._beside.get(node)
-        if known is None or known[0] != pods:
+        pods_as_they_are = pods, tuple(map(self.cluster.pods.template.item, pods))
+        if known is None or known[0] != pods_as_they_are:
             with self.dry_run(node) as supposed:
                 for pod in pods:
                     supposed.add(pod)
-                known = self._beside[node] = pods, supposed.refusal()
+                known = self._beside[node] = pods_as_they_are, supposed.refusal()
         return known[1]
 
     def stands_alone(self) -> bool:

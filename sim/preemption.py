@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sim.events import Kind
 from sim.extend import SKIP, Code, Reads
 from sim.plugins.node_resources_fit import NodeResourcesFit
 from sim.recorder import Reason
@@ -105,6 +106,7 @@ class Preemptor:
         self._kept: dict[int, Kept] = {}  # by shape
         self._failures: dict[int, tuple[object, Mapping[int, int], NoPreemption]] = {}  # by shape
         self._priorities = NONE  # by template
+        cluster.watch_updates(self._on_update)
 
     def preempt(
         self,
@@ -183,6 +185,12 @@ class Preemptor:
         return id(evaluation), *stamps
 
     # What is kept
+
+    def _on_update(self, kind: Kind, before: object, after: object) -> None:
+        """A pod that changes may be one that is nominated, of which no log tells."""
+        if kind is Kind.POD:
+            self._kept.clear()
+            self._failures.clear()
 
     def _kept_for(self, pod: int, evaluation: Evaluation) -> Kept:
         """The findings for the pod's shape, without those that are out of date."""

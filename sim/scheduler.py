@@ -17,6 +17,7 @@ from sim.clock import Lane, TokenBucket
 from sim.cluster import Change, Cluster
 from sim.disruptions import Disruptions
 from sim.evaluation import INFEASIBLE, Diagnosis, Evaluation, Profile
+from sim.events import Kind
 from sim.extend import Reserves
 from sim.nodeorder import NodeOrder
 from sim.preemption import NoPreemption, Preemption, Preemptor
@@ -175,6 +176,7 @@ class Scheduler:
             cluster, self.queue, self.nominated, profiles, self._wake_if_ready
         )
         cluster.watch(self._settle, [Change.POD_BOUND, Change.POD_REMOVED])
+        cluster.watch_updates(self._on_update)
         if paused:
             self._arm(BACKOFF_FLUSH_MS, self._flush_backoff)
             self._arm(UNSCHEDULABLE_FLUSH_MS, self._flush_unschedulable)
@@ -269,6 +271,10 @@ class Scheduler:
         """A pod that is bound or gone needs no nomination, and nothing is said of it again."""
         self._last_message.pop(pod, None)
         if self.nominated.pop(pod, None) is not None:
+            self._nominations_moved()
+
+    def _on_update(self, kind: Kind, before: object, after: object) -> None:
+        if kind is Kind.POD:  # a nominated one may keep another place free now
             self._nominations_moved()
 
     def _nominations_moved(self) -> None:

@@ -487,6 +487,18 @@ def test_nominations_that_come_and_go_are_seen():
     assert (before, between, case.preempt(pod).node) == (0, 1, 0)
 
 
+def test_a_nominated_pod_that_asks_for_less_is_seen():
+    """The pod of 3000 m takes the place of 2000 m beside 1000 m, but not beside 2000 m."""
+    case = Case(*four_cpu())
+    case.run(0, cpu_m=2000)
+    other = case.wait(0, cpu_m=2000, priority=MORE)
+    pod = case.wait(cpu_m=3000, priority=MORE)
+    assert isinstance(case.preempt(pod), NoPreemption)
+    template = case.cluster.template(a_pod(cpu_m=1000, priority=MORE))
+    case.cluster.update_pod(other, template)
+    assert case.preempt(pod).victims == (0,)
+
+
 # Filters that look at other pods
 
 

@@ -22,7 +22,7 @@ from sim.podspec import NodeSelectorTerm, SpreadConstraint, Taint
 from sim.queue import Place
 from sim.recorder import Reason
 from sim.rng import Streams, Uniforms
-from sim.scheduler import LEAST_NODES, Binding, Scheduler
+from sim.scheduler import LEAST_NODES, Bind, Binding, Scheduler, Unschedulable
 from sim.tables import UNBOUND
 from sim.testing import ZONE, a_cluster, a_node, a_pod, put_node, put_pod
 
@@ -402,6 +402,19 @@ def test_room_kept_for_another_is_free_again_when_the_nomination_goes():
     scheduler.withdraw(keeper)
     cluster.clock.run(10)
     assert cluster.pods.node[1] == 0
+
+
+def test_room_kept_for_a_pod_follows_its_requests():
+    """Two pods that are alike: 500 m beside 800 m kept of 1000 m is refused, beside 100 m not."""
+    cluster, scheduler = started([a_node(cpu_m=1000)], paused=True)
+    keeper = put_pod(cluster, a_pod(cpu_m=800, priority=9))
+    scheduler.nominate(keeper, 0)
+    first, second = (put_pod(cluster, a_pod(cpu_m=500)) for _ in range(2))
+    _, *alike = [scheduler.queue.pop(0) for _ in range(3)]
+    assert [entry.pod for entry in alike] == [first, second]
+    assert isinstance(scheduler.attempt(alike[0]), Unschedulable)
+    cluster.update_pod(keeper, cluster.template(a_pod(cpu_m=100, priority=9)))
+    assert isinstance(scheduler.attempt(alike[1]), Bind)
 
 
 def test_the_event_of_a_victim_names_who_gets_its_place():
