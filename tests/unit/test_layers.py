@@ -13,7 +13,7 @@ LAYERS = [
     "podspec yamls evictionrank",
     "events laws versioned templates workers",
     "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded curves",
-    "usage admission podstate resize termination eviction",
+    "usage admission podstate resize termination eviction images",
     "podsync recorder podcounts podaffinity invariants manifests",
     "cluster metrics",
     "extend podtimes nodeorder disruptions",
