@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from sim.actions import ShutdownNodes
 from sim.clock import Lane
 from sim.faults.draining import delete_pods
 from sim.faults.targets import draw_ms
@@ -89,6 +90,8 @@ class SpotGroup:
         cluster.recorder.event(self._clock.now_ms, Reason.SPOT_NOTICE, Of.NODE, node)
         if self._spot.handling == "drain":
             delete_pods(node, self._machines)
+        elif self._spot.handling == "shutdown":
+            self._machines.do(ShutdownNodes((node,)))
         self._clock.after(self._spot.notice_ms, Lane.FAULTS, self._take, node)
 
     def _take(self, node: int) -> None:

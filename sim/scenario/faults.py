@@ -199,10 +199,11 @@ class Spot(Model):
         description="Probability that an interruption strikes a random share, 10 % to 100 %, of "
         "the pool's nodes in the zone at once, and not one node.",
     )
-    handling: Literal["drain", "none"] = Field(
+    handling: Literal["drain", "shutdown", "none"] = Field(
         default="drain",
         description="What is done at the notice: drain cordons the node and deletes its pods, "
-        "without a look at disruption budgets; none leaves them to their fate.",
+        "without a look at disruption budgets; shutdown shuts the node down gracefully, if its "
+        "kubelet is configured so; none leaves them to their fate.",
     )
     reclaim: Dist = Field(
         default_factory=lambda: behaviour.Constant(0),

@@ -205,3 +205,12 @@ def test_mistakes_are_told(sections, message):
     with pytest.raises(ScenarioError) as caught:
         a_scenario(**{"nodes": [a_pool()], **sections})
     assert message in str(caught.value)
+
+
+def test_a_graceful_shutdown_ends_pods_within_the_notice():
+    pool = spot_pool(1, handling="shutdown") | {"shutdownGracePeriod": "1m"}
+    result = run([], [a_pool(1) | {"pool": "steady"}, pool], [a_deployment("web", 4)], run=YEAR)
+    noticed_s = seconds(result, "SpotInterruption")[0]
+    down_s = seconds(result, "NodeDown")[0]
+    assert noticed_s <= down_s <= noticed_s + 60  # the pods stop at once, and so does the node
+    assert seconds(result, "RegisteredNode")[2] == noticed_s + 120 + 300
