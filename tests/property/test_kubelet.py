@@ -17,13 +17,16 @@ from sim.cpu import share_cpu
 from sim.kubelet import Kubelet, PodTimes
 from sim.nodes import shape
 from sim.overcommit import pod_cpu
-from sim.podspec import CPU, MEMORY, Container, PodSpec, PodTemplate, Probe
+from sim.podspec import CPU, MEMORY, Container, Hook, PodSpec, PodTemplate, Probe
 from sim.podtimes import ContainerTimes
 from sim.rng import Streams
 from sim.tables import NEVER, UNBOUND, Phase
+from sim.termination import shutdown_groups
 
 NODES = 3
 NODE = {CPU: 1_000, MEMORY: 1_000}
+INIT = Container("init")
+SIDE = Container("side", startup=Probe(period_ms=1_000), sidecar=True)
 QUIET_MS = 40 * 60_000  # longer than any back-off, start-up or grace
 
 durations = st.sampled_from(
@@ -35,6 +38,7 @@ probes = st.none() | st.builds(
     period_ms=st.sampled_from([1_000, 3_000, 10_000]),
     failure_threshold=st.integers(1, 3),
 )
+hooks = st.sampled_from([None, None, Hook("sleep", 2_000), Hook("exec")])
 amounts = st.fixed_dictionaries(
     {}, optional={CPU: st.integers(0, 800), MEMORY: st.integers(1, 900)}
 )
@@ -49,6 +53,8 @@ def containers(draw, name):
         readiness=draw(probes),
         liveness=draw(probes),
         startup=draw(probes),
+        post_start=draw(hooks),
+        pre_stop=draw(hooks),
     )
 
 
@@ -56,7 +62,8 @@ def containers(draw, name):
 def specs(draw):
     return PodSpec(
         containers=tuple(draw(containers(name)) for name in ("a", "b")[: draw(st.integers(1, 2))]),
-        init_containers=draw(st.sampled_from([(), (Container("side", sidecar=True),)])),
+        init_containers=draw(st.sampled_from([(), (SIDE,), (INIT,), (SIDE, INIT), (INIT, SIDE)])),
+        priority=draw(st.sampled_from([0, 2_000_000_000])),
         restart_policy=draw(st.sampled_from(["Always", "Always", "OnFailure", "Never"])),
         termination_grace_ms=draw(st.sampled_from([0, 1_000, 30_000])),
     )
@@ -84,7 +91,7 @@ times = st.builds(
     startup=durations,
     shutdown=durations,
     run=st.none() | durations.filter(lambda d: d.mean_ms),
-    containers=st.fixed_dictionaries({}, optional={"a": said, "b": said}),
+    containers=st.fixed_dictionaries({}, optional=dict.fromkeys(("a", "b", "init", "side"), said)),
 )
 some = st.integers(0, 10**6)
 
@@ -95,7 +102,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.cluster = Cluster()
         self.times = {}
         self.kubelet = Kubelet(
-            self.cluster, Streams(seed), lambda template: self.times[template.id], ideal=ideal
+            self.cluster,
+            Streams(seed),
+            lambda template: self.times[template.id],
+            ideal=ideal,
+            shutdown_groups=lambda node: shutdown_groups(20_000, 5_000) if node else (),
         )
         for node in range(NODES):
             self.cluster.add_node(f"node-{node}", shape(NODE))
@@ -135,8 +146,13 @@ class AnyHistory(RuleBasedStateMachine):
         self.cluster.fail_node(node, containers_die=containers_die)
 
     @rule(node=st.integers(0, NODES - 1))
+    def shut_down(self, node):
+        self.kubelet.shut_down(node)
+
+    @rule(node=st.integers(0, NODES - 1))
     def recover(self, node):
-        self.cluster.recover_node(node)
+        if not self.kubelet.comes_back(node):
+            self.cluster.recover_node(node)
 
     @rule(ms=st.sampled_from([1, 50, 900, 5_000, 61_000]))
     def wait(self, ms):
@@ -197,17 +213,20 @@ class AnyHistory(RuleBasedStateMachine):
         """Once every node is back, what was deleted goes and what shall run has been started."""
         if not hasattr(self, "cluster"):
             return
+        clock, pods = self.cluster.clock, self.cluster.pods
+        clock.run(clock.now_ms + 60_000)  # the end of any shutdown
         for node in range(NODES):
             while self.cluster.nodes.faults[node]:
                 self.cluster.recover_node(node)
-        clock, pods = self.cluster.clock, self.cluster.pods
         deleted = [pod for pod in range(len(pods)) if pods.deleting_ms[pod] != NEVER]
         clock.run(clock.now_ms + QUIET_MS)
         self.cluster.check()
         assert not pods.exists[deleted].any(), f"deleted pods stay: {deleted}"
         for pod in range(len(pods)):
-            if pods.exists[pod] and pods.node[pod] != UNBOUND:
-                assert pods.phase[pod] != Phase.PENDING, f"pod {pod} was never started"
+            if pods.exists[pod] and pods.node[pod] != UNBOUND and pods.phase[pod] == Phase.PENDING:
+                # Only what never gets through its initialization has a reason not to run.
+                waits_for = self.kubelet.waits_for(pod)
+                assert waits_for.startswith("Init:"), f"pod {pod} was never started: {waits_for}"
 
 
 TestAnyHistory = AnyHistory.TestCase
