@@ -90,8 +90,8 @@ def test_a_full_disk_makes_the_kubelet_evict_pods_and_refuse_others():
     assert tainted["object"].tolist() == ["Node/pool-0"]
     # the eviction manager looks each 10 s, and the node's status is written each 10 s
     assert 600 <= tainted["t_s"].iloc[0] <= 621
-    # the condition is kept for 5 minutes after the pressure is over
-    assert 1800 + 300 <= untainted["t_s"].iloc[0] <= 1800 + 325
+    # the condition is kept for 5 minutes after a pass last saw it, at most 10 s before it was over
+    assert 1790 + 300 <= untainted["t_s"].iloc[0] <= 1800 + 325
     pods = result.pods
     lost = pods[(pods["node"] == "pool-0") & (pods["created_s"] < 600)]
     assert len(lost) == 2
