@@ -116,7 +116,8 @@ class PodGC:
     def _pass(self) -> None:
         """One loop (gc): surplus, out of service, orphans, unscheduled."""
         self._pass_ms = None
-        for pod in (*self._surplus(), *self._unserved_pods(), *self._orphans(), *self._unbound()):
+        self._advance(self._collect_ended(self._surplus()))
+        for pod in (*self._unserved_pods(), *self._orphans(), *self._unbound()):
             if pod not in self._going:
                 self._going.add(pod)
                 self._advance(self._collect(pod))
@@ -164,6 +165,15 @@ class PodGC:
         waiting = pods.exists[: len(pods)] & (pods.node[: len(pods)] == UNBOUND)
         return np.flatnonzero(waiting & (pods.deleting_ms[: len(pods)] != NEVER)).tolist()
 
+    def _collect_ended(self, ended: list[int]) -> Iterator[int]:
+        """Delete pods that hold nothing any more; all at once, when the last call is answered."""
+        self._going.update(ended)
+        answered_ms = [self._answered_ms() for _ in ended]
+        if answered_ms:
+            yield answered_ms[-1]
+        for pod in ended:
+            self._remove(pod)
+
     def _collect(self, pod: int) -> Iterator[int]:
         """Phase Failed if it has not ended, then a deletion with grace 0."""
         cluster, pods = self.cluster, self.cluster.pods
@@ -173,9 +183,13 @@ class PodGC:
                 return
             cluster.end_pod(pod, Phase.FAILED, Reason.POD_GC)
         yield self._answered_ms()
-        if pods.deleting_ms[pod] == NEVER:
-            cluster.delete_pod(pod)
-        cluster.remove_pod(pod)
+        self._remove(pod)
+
+    def _remove(self, pod: int) -> None:
+        """Delete an ended pod; it may be gone, or going already."""
+        if self.cluster.pods.deleting_ms[pod] == NEVER:
+            self.cluster.delete_pod(pod)
+        self.cluster.remove_pod(pod)
 
     def _answered_ms(self) -> int:
         """When a call is answered that is made now."""
