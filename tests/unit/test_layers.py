@@ -15,7 +15,7 @@ LAYERS = [
     "actions nodes instances storage tables workloads clock behaviour cpu backoff stranded curves",
     "usage admission podstate resize termination eviction images",
     "podsync recorder podcounts podaffinity invariants manifests",
-    "cluster metrics",
+    "cluster metrics pulls",
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations",
     "varying rows dryrun",
