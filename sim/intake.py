@@ -39,8 +39,7 @@ class Intake:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._undecided: dict[int, None] = {}  # bound pods of which kubelets know nothing yet
-        self._picky: dict[int, bool] = {}  # by template: whether it asks for more than room
-        self._evicting: dict[int, bool] = {}  # by taint set
+        self._plain: dict[tuple[int, int], bool] = {}  # by template and taint set
 
     def is_static(self, pod: int) -> bool:
         """Whether the pod is one that its kubelet runs by itself."""
@@ -54,7 +53,11 @@ class Intake:
         template = cluster.templates[cluster.pods.template.item(pod)]
         if not self._has_room(template, node):
             return False
-        if not self._is_picky(template) and not self._has_evicting_taints(node):
+        kind = template.id, cluster.nodes.taint_set.item(node)
+        plain = self._plain.get(kind)
+        if plain is None:
+            plain = self._plain[kind] = self._is_plain(template, node)
+        if plain:
             return True
         view = self._view(node, {}, self._ports(pod) if template.host_ports else ())
         return not refusals(template.pod.spec, view, static=self.is_static(pod))
@@ -101,23 +104,13 @@ class Intake:
                 return False
         return True
 
-    def _is_picky(self, template: Template) -> bool:
-        known = self._picky.get(template.id)
-        if known is None:
-            spec = template.pod.spec
-            rules = (spec.node_selector, spec.required_affinity is not None, spec.node_name)
-            known = self._picky[template.id] = any(rules) or bool(template.host_ports)
-        return known
-
-    def _has_evicting_taints(self, node: int) -> bool:
-        table = self._cluster.nodes
-        taint_set = table.taint_set.item(node)
-        known = self._evicting.get(taint_set)
-        if known is None:
-            taints = table.taint_sets[taint_set]
-            known = any(taint.effect == "NoExecute" for taint in taints)
-            self._evicting[taint_set] = known
-        return known
+    def _is_plain(self, template: Template, node: int) -> bool:
+        """Whether room is all that the pods ask for, and no taint of the node drives pods away."""
+        spec = template.pod.spec
+        if spec.node_selector or spec.required_affinity is not None or spec.node_name:
+            return False
+        taints = self._cluster.nodes.taints(node)
+        return not template.host_ports and all(taint.effect != "NoExecute" for taint in taints)
 
     def _admitted(self, pod: int) -> list[int]:
         """The other pods that the kubelet of the pod's node has taken in."""

@@ -51,6 +51,10 @@ class Shutdowns:
     def __contains__(self, node: int) -> bool:
         return node in self._under_way
 
+    def __bool__(self) -> bool:
+        """Whether any is under way."""
+        return bool(self._under_way)
+
     def begin(self, node: int) -> None:
         """Shut the node down: with its groups' grace, or without any if it has no groups."""
         if node in self._under_way:

@@ -24,7 +24,7 @@ from sim.tables import (
     NodeReady,
     Phase,
 )
-from sim.workloads import STATIC
+from sim.workloads import NO_SCHEDULER
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster
@@ -277,13 +277,12 @@ def mix_of(cluster: Cluster) -> Mix:
     """The bound pods by size; one that requests nothing says nothing about room and is left out."""
     pods = cluster.pods
     bound = (pods.node[: len(pods)] != UNBOUND) & (pods.ended_ms[: len(pods)] == NEVER)
-    static = [owner.kind == STATIC for owner in cluster.owners]
-    if any(static):  # what every node runs anyway is no room that more of the same could take
-        bound &= ~np.array(static)[pods.owner[: len(pods)]]
     templates, counts = np.unique(pods.template[: len(pods)][bound], return_counts=True)
     mix: Mix = {}
     for template_id, count in zip(templates.tolist(), counts.tolist(), strict=True):
         template = cluster.templates[template_id]
+        if template.pod.spec.scheduler_name == NO_SCHEDULER:  # what every node runs anyway
+            continue
         size = (template.cpu_m, template.memory_b)
         if any(size):
             mix[size] = mix.get(size, 0) + count
