@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
@@ -174,7 +175,7 @@ class MemoryUse:
     noise: Noise | None = None
     per_rps_b: int = 0
 
-    @property
+    @cached_property
     def law(self) -> Law:
         """The same as a law."""
         return Law(

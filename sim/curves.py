@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from sim.laws import NOISE_SD, Law, Trace
 
@@ -89,19 +89,29 @@ class Piece:
 
 def piece_at(parts: tuple[Part, ...], cap: int, ms: int) -> Piece:
     """The laws of a pod from `ms` on, together no more than `cap` (0: no cap), without noise."""
+    for part in parts:
+        if part.law.growth:
+            return _piece_at(parts, cap, ms)
     # What does not grow does not depend on its start: all pods of a kind share one piece.
-    same = tuple(part if part.law.growth else Part(part.law) for part in parts)
-    if all(part.law.wave is None and part.law.trace is None for part in parts):
-        return _piece_at(same, cap, ms) if any(p.law.growth for p in same) else _flat(same, cap)
-    return _piece_at(same, cap, ms)
+    laws = tuple([part.law for part in parts])
+    return _for_good(laws) if not cap or not _exceeds(laws, cap) else _at_cap(laws, cap, ms)
 
 
-@cache
-def _flat(parts: tuple[Part, ...], cap: int) -> Piece:
-    return _piece_at(parts, cap, 0)
+@lru_cache(maxsize=4096)
+def _for_good(laws: tuple[Law, ...]) -> Piece:
+    return _piece_at(tuple(Part(law) for law in laws), 0, 0)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
+def _exceeds(laws: tuple[Law, ...], cap: int) -> bool:
+    return may_exceed([Part(law) for law in laws], cap)
+
+
+@lru_cache(maxsize=4096)
+def _at_cap(laws: tuple[Law, ...], cap: int, ms: int) -> Piece:
+    return _piece_at(tuple(Part(law) for law in laws), cap, ms)
+
+
 def _piece_at(parts: tuple[Part, ...], cap: int, ms: int) -> Piece:
     pieces = [_of_law(part, ms) for part in parts]
     ends = [piece.until_ms for piece in pieces if piece.until_ms is not None]

@@ -128,12 +128,15 @@ class Sampler:
     def _node_values(self, live: Ints) -> dict[str, Ints | Floats]:
         cluster, nodes = self._cluster, self._cluster.nodes
         now_ms = cluster.clock.now_ms
+        cpu_m = _of_nodes(cluster.cpu_use.values(now_ms), live)
+        # Between the moment at which demands come to be too much and the next look.
+        cpu_m = np.minimum(cpu_m, nodes.capacity[CPU_ROW, live])
         return {
             "cpu_m": nodes.allocatable[CPU_ROW, live],
             "memory_b": nodes.allocatable[MEMORY_ROW, live],
             "cpu_requested_m": nodes.requested[CPU_ROW, live],
             "memory_requested_b": nodes.requested[MEMORY_ROW, live],
-            "cpu_used_m": _of_nodes(cluster.cpu_use.values(now_ms), live).round(3),
+            "cpu_used_m": cpu_m.round(3),
             "memory_used_b": _of_nodes(cluster.memory_use.values(now_ms), live).round(),
             "stranded_cpu_m": self.last[0][live],
             "stranded_memory_b": self.last[1][live],

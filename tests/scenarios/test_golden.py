@@ -185,3 +185,40 @@ def test_spot_fleet_moves_all_pods_before_their_machines_go():
     assert "TaintManagerEviction" not in reasons
     assert "DeletionByPodGC" not in reasons
     assert 5_100 < result.summary["cost"] < 5_240  # 2.42 USD an hour, less some boots
+
+
+def mean_cpu_m(result):
+    return result.pods.groupby("workload")["cpu_used_m"].mean()
+
+
+def test_noisy_neighbour_divides_cpu_by_weights():
+    used_m = mean_cpu_m(result_of(ROOT / "scenarios" / "noisy-neighbour.yaml"))
+    # Burstable slice 63 or 34 against 1 of BestEffort: 4000 / 64 and 4000 / 35
+    assert used_m["Deployment/batch-honest"] == pytest.approx(62.5, abs=1)
+    assert used_m["Deployment/batch-modest"] == pytest.approx(114.3, abs=1)
+    # never more than the 1230m it could have, so it uses its mean; the rest is `noisy`'s
+    assert used_m["Deployment/web-honest"] == pytest.approx(600, rel=1e-3)
+    assert used_m["Deployment/noisy-honest"] == pytest.approx(4_000 - 62.5 - 1_800, rel=2e-3)
+    # capped at 1143m of 600 + 600 cos x, above which it is for acos(543 / 600) = 0.4395 on each
+    # side of the peak: (600 sin 0.4395 - 543 * 0.4395) / pi = 5.3m less
+    assert used_m["Deployment/web-modest"] == pytest.approx(600 - 5.3, abs=0.5)
+
+
+def test_overcommit_ladder_breaks_between_125_and_150_percent():
+    result = result_of(ROOT / "scenarios" / "overcommit-ladder.yaml")
+    nodes = result.nodes.set_index("pool")
+    # 700Mi and 750m a pod at the peak, with noise: 5 of 4096Mi and 4000m are 85 % and 94 %
+    assert nodes.loc["limits-125", "memory_used_max"] == pytest.approx(0.85, abs=0.03)
+    assert nodes.loc["limits-125", "cpu_used_max"] == pytest.approx(0.94, abs=0.05)
+    assert (nodes.loc[["limits-150", "limits-200", "limits-250"], "cpu_used_max"] == 1).all()
+    reasons = result.events["reason"]
+    assert "SystemOOM" in set(reasons)
+    assert "OOMKilling" not in set(reasons)  # nobody dies of its own limit
+
+
+def test_probes_under_throttle_are_late_around_the_peak_only():
+    result = result_of(ROOT / "scenarios" / "probe-timeouts-under-throttle.yaml")
+    killed = result.events[result.events["reason"] == "Killing"]
+    # 54 a day and pod if none of the time were lost to back-off
+    assert 4 * 20 < len(killed) < 4 * 54
+    assert killed["t_s"].between(0, 5.5 * 3600).all()
