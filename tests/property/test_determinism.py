@@ -18,9 +18,14 @@ SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
 SHORT = {  # the first part of each scenario in which everything has happened once
     "arrivals": {"run.duration": "1h", "run.warmUp": "0s"},
     "memory-leak": {"run.duration": "3h"},
+    "node-mtbf-year": {"run.duration": "60d"},
     "node-size": {"run.duration": "6m", "run.warmUp": "1m"},
+    "noisy-neighbour": {"run.duration": "6h"},
+    "overcommit-ladder": {"run.duration": "4h"},
     "overcommit-oom": {"run.duration": "4h"},
     "probe-restart-storm": {"run.duration": "8m", "run.warmUp": "1m"},
+    "probe-timeouts-under-throttle": {"run.duration": "12h"},
+    "spot-fleet": {"run.duration": "30d"},
     "zone-failure": {"run.duration": "20m", "run.warmUp": "1m", "faults[0].at": "5m"},
 }
 
