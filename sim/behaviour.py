@@ -192,7 +192,7 @@ class MemoryUse:
     @property
     def is_line(self) -> bool:
         """Whether it is all said by a straight line that may end in a plateau."""
-        return self.wave is None and self.trace is None and self.noise is None
+        return self.law.is_line
 
     def at(self, age_ms: int) -> int:
         """Bytes in use `age_ms` after the container started, rounded down; of its line alone."""

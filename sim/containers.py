@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from sim.backoff import Backoff
+from sim.claims import claim
 from sim.clock import Lane
 from sim.podstate import V1_34, Gates, PodRules, Sandbox, phase
 from sim.podsync import actions
-from sim.pressure import claim
 from sim.probes import FAILING, FAILS, ContainerProbes, Premise, failure_chance
 from sim.recorder import Of, Reason
 from sim.runs import Run, Runs

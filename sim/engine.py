@@ -189,7 +189,9 @@ class Simulation:
             CONTROLLERS,
             ControlPlaneSettings(qps=settings.qps, burst=settings.burst, ideal=ideal),
         )
-        self.traffic = Traffic(cluster, self.kubelet.set_load)
+        rated = any(said.memory and said.memory.per_rps_b for said in scenario.behaviour)
+        set_rate = self.kubelet.set_rate if rated else None
+        self.traffic = Traffic(cluster, self.kubelet.set_load, set_rate)
         self.endpoints = Endpoints(cluster, streams, self.traffic.publish, ideal=ideal)
 
     def _scheduler(self) -> Scheduler:

@@ -19,6 +19,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from sim.backoff import Backoff, next_look_ms
+from sim.claims import Claim, claim
 from sim.clock import Lane
 from sim.cluster import Change
 from sim.containers import KILLED, Containers
@@ -29,7 +30,7 @@ from sim.nodeshutdown import Shutdowns
 from sim.podstate import V1_34, ContainerState, Gates, PodRules, Sandbox, conditions
 from sim.podsync import actions
 from sim.podtimes import Draws, Plan, PodTimes, pod_times
-from sim.pressure import Claim, Pressure, claim
+from sim.pressure import Pressure
 from sim.recorder import Of, Reason
 from sim.runs import CREATING, ContainerStatus, Runs, end_reason
 from sim.tables import NEVER, NodeReady, Phase
@@ -128,6 +129,11 @@ class Kubelet:
         """From now on the requests sent to a pod ask for this much CPU, while it answers."""
         gone = self.cluster.pods.ended_ms[pod] != NEVER
         self._pressure.set_load(pod, 0 if gone else cpu_m)
+
+    def set_rate(self, pod: int, rps: float) -> None:
+        """From now on so many requests per second are sent to a pod."""
+        if self.cluster.pods.ended_ms[pod] == NEVER:
+            self._pressure.set_rate(pod, rps)
 
     def set_speed(self, node: int, factor: float) -> None:
         """From now on the machine does this share of the CPU work that it is made for."""

@@ -136,7 +136,7 @@ class Law:
     @property
     def is_line(self) -> bool:
         """Whether it is all said by a straight line that may end in a plateau."""
-        return self.wave is None and self.trace is None and self.noise is None
+        return not (self.wave or self.trace or self.noise or self.per_rps)
 
     @property
     def is_flat(self) -> bool:

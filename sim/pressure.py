@@ -11,10 +11,11 @@ Whoever wants to know when the memory of a node crosses a level (`sim.evictions`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sim.claims import at_rate
 from sim.clock import Lane
 from sim.curves import Part
 from sim.laws import Law, mixed
@@ -26,23 +27,20 @@ from sim.overcommit import (
     first_at_most_ms,
     headroom,
     next_oom,
-    pod_cpu,
     share_cpu,
     slowdown,
     total_b,
 )
-from sim.podspec import MEMORY
 from sim.podtimes import CALM_SLOWDOWN
 from sim.recorder import Reason
 from sim.tables import CPU_ROW, MEMORY_ROW
 from sim.usage import UseLaws
-from sim.varying import amount_now, frozen, most_of, next_kill_ms
+from sim.varying import amount_now, frozen, next_kill_ms
 
 if TYPE_CHECKING:
+    from sim.claims import Claim
     from sim.cluster import Cluster
-    from sim.cpu import PodCpu
     from sim.overcommit import VictimPolicy
-    from sim.podtimes import ContainerPlan, Plan
     from sim.templates import Template
 
 MS_PER_H = 3_600_000
@@ -51,41 +49,6 @@ SLOWDOWN_DIGITS = 3  # slowdowns in so many significant digits
 SHARE_EVERY_MS = 15_000  # CPU of a node with too little for demands that vary
 LOOK_GAP_MS = 1_000  # between two looks at whether it has become too little
 NO_LEVEL_B = 1 << 62  # nobody cares how much memory is in use
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a pod's running containers want of their node.
-
-    `memory` has one line per running container, `indexes` says which of the pod's each is.
-    """
-
-    template: Template
-    base_m: int  # CPU without any requests; the most, if that varies
-    cpu: PodCpu
-    need_m: int  # CPU it uses if nobody else wants any
-    memory: tuple[ContainerMemory, ...]
-    indexes: tuple[int, ...]
-    memory_b: int  # in use at the start; the most, if that is known
-    growth_b_per_h: int
-    leaks: bool  # its memory changes, or is above a limit
-    probed: bool
-    sensitive: bool  # its probes may be late even where there is CPU enough
-    cpu_laws: tuple[Part, ...] = ()  # nothing: it is always `base_m`
-    memory_laws: tuple[Part, ...] = ()  # nothing: it is always `memory_b`
-    curved: bool = False  # whether `memory` does not say all of it
-
-    @property
-    def tight(self) -> bool:
-        """Whether its probes (or how it serves, if its demand varies around its limit) depend on
-        what else happens on the node, however calm it is."""
-        cap_m = self.cpu.cap_m
-        if self.cpu_laws and 0 < cap_m < self.cpu.demand_m:
-            return True
-        if not self.probed:
-            return False
-        near = cap_m > 0 and self.cpu.demand_m * CALM_SLOWDOWN > cap_m * (CALM_SLOWDOWN - 1)
-        return near or self.sensitive
 
 
 @dataclass(slots=True)
@@ -169,6 +132,7 @@ class Pressure:
         self._sums: dict[int, _Sums] = {}
         self._claims: dict[int, Claim] = {}
         self._loads_m: dict[int, int] = {}
+        self._rates: dict[int, float] = {}  # requests per second
         self._served: dict[int, float] = {}
         self._slowdowns: dict[int, float] = {}
         self._adjs: dict[tuple[int, int, int], int] = {}
@@ -241,6 +205,12 @@ class Pressure:
             return
         self.answers_changed(pod)
 
+    def set_rate(self, pod: int, rps: float) -> None:
+        """Requests per second sent to a pod, for what of its memory is in proportion to them."""
+        self._rates[pod] = rps
+        if pod in self._claims and self._claims[pod].per_request:
+            self.put(pod, self._claims[pod])
+
     def answers_changed(self, pod: int) -> None:
         """The pod begins or ceases to answer, and to need CPU for that."""
         claim = self._claims.get(pod)
@@ -254,6 +224,8 @@ class Pressure:
         if demand_m != claim.cpu.demand_m:
             cpu = replace(claim.cpu, demand_m=demand_m)
             claim = replace(claim, cpu=cpu, need_m=cpu.need_m)
+        if claim.per_request:
+            claim = at_rate(claim, self._rates.get(pod, 0.0))
         sums = self._sums_of(node)
         before = self._claims.get(pod)
         if before is not None:
@@ -284,6 +256,7 @@ class Pressure:
     def forget(self, pod: int) -> None:
         """The pod is gone for good."""
         self._loads_m.pop(pod, None)
+        self._rates.pop(pod, None)
 
     def _demand_m(self, pod: int, claim: Claim) -> int:
         load_m = self._loads_m.get(pod, 0)
@@ -482,59 +455,6 @@ class Pressure:
             container = (*spec.init_containers, *spec.containers)[index]
             self._adjs[key] = container_oom_score_adj(spec, container, capacity_b)
         return self._adjs[key]
-
-
-def claim(plan: Plan, running: Sequence[tuple[ContainerPlan, int]]) -> Claim:
-    """What these containers of a pod, each started at the given time, want of its node."""
-    plans = [container for container, _ in running]
-    base_m = most_of(container.cpu for container in plans)
-    assert base_m is not None, "CPU does not grow without end"
-    cpu = pod_cpu(plan.template.pod.spec, base_m)
-    memory = tuple(Part(container.memory.law, started_ms) for container, started_ms in running)
-    most_b = most_of(part.law for part in memory)
-    base_b = sum(container.memory.base_b for container in plans)
-    return Claim(
-        template=plan.template,
-        base_m=base_m,
-        cpu=cpu,
-        need_m=cpu.need_m,
-        memory=tuple(_memory(container, started_ms) for container, started_ms in running),
-        indexes=tuple(container.index for container in plans),
-        memory_b=base_b if most_b is None else most_b,
-        growth_b_per_h=sum(_growth_b_per_h(container) for container in plans),
-        leaks=most_b is None or any(_breaks_limit(container) for container in plans),
-        probed=any(container.probed for container in plans),
-        sensitive=any(container.sensitive for container in plans),
-        cpu_laws=() if all(c.cpu.is_flat for c in plans) else _cpu_laws(running),
-        memory_laws=() if all(part.law.is_flat for part in memory) else memory,
-        curved=not all(container.memory.is_line for container in plans),
-    )
-
-
-def _breaks_limit(container: ContainerPlan) -> bool:
-    """Whether a container may come to use more memory than its limit."""
-    return 0 < container.limit_b < container.memory.law.most
-
-
-def _cpu_laws(running: Sequence[tuple[ContainerPlan, int]]) -> tuple[Part, ...]:
-    return tuple(Part(container.cpu, started_ms) for container, started_ms in running)
-
-
-def _memory(container: ContainerPlan, started_ms: int) -> ContainerMemory:
-    use = container.memory
-    return ContainerMemory(
-        value_b=use.base_b,
-        at_ms=started_ms,
-        growth_b=use.growth_b,
-        growth_per_ms=use.growth_per_ms,
-        until_ms=use.law.until_ms(started_ms),
-        limit_b=container.limit_b,
-        request_b=container.spec.requests.get(MEMORY, 0),
-    )
-
-
-def _growth_b_per_h(container: ContainerPlan) -> int:
-    return container.memory.growth_b * MS_PER_H // container.memory.growth_per_ms
 
 
 def _rounded(factor: float) -> float:

@@ -72,10 +72,17 @@ class Flow:
 
 
 class Traffic:
-    """All flows of a run; `set_load(pod, cpu_m)` tells the kubelet what they cost a pod."""
+    """All flows of a run; `set_load(pod, cpu_m)` tells the kubelet what they cost a pod, and
+    `set_rate(pod, rps)`, where anybody wants to know, how many requests it is sent."""
 
-    def __init__(self, cluster: Cluster, set_load: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        set_load: Callable[[int, int], None],
+        set_rate: Callable[[int, float], None] | None = None,
+    ) -> None:
         self._cluster = cluster
+        self._set_rate = set_rate
         self._set_load = set_load
         self.flows: dict[ServiceKey, Flow] = {}
         self._flows_of: dict[int, dict[ServiceKey, None]] = {}
@@ -107,6 +114,9 @@ class Traffic:
         self._connect(key, joined, left)
         if flow.cpu_ms_per_request:
             self._tell_loads(flow, joined, left)
+        if self._set_rate is not None:
+            for pod in sorted(left.union(endpoints)):
+                self._set_rate(pod, self._rps(pod))
         self._recount(key)
 
     def _connect(self, key: ServiceKey, joined: set[int], left: set[int]) -> None:
@@ -139,6 +149,11 @@ class Traffic:
                 self._set_load(pod, load_m)
             if not load_m:
                 self._loads_m.pop(pod, None)
+
+    def _rps(self, pod: int) -> float:
+        """Requests per second that are sent to a pod."""
+        flows = [self.flows[key] for key in self._flows_of.get(pod, ())]
+        return sum(flow.rps / len(flow.endpoints) for flow in flows)
 
     def _load_m(self, pod: int) -> int:
         """Millicores that the requests to a pod ask for: rate times CPU time."""

@@ -104,7 +104,7 @@ def test_a_node_reaches_its_level_when_the_daily_wave_does():
     for pod in range(10):
         usage.put(pod, 3, [Part(Law(500, wave=Wave(200, 3 * H)))], 0)
     # 5000 + 2000 cos(2 pi (t - 3 h) / 24 h) = 6000 where the cosine is 1/2: 4 h from the peak.
-    # Rounded to 1/1024 each, ten pods are off by up to 0.005, at a slope of 2000 w sin 60 = 0.126 / s.
+    # Rounded to 1/1024 each, ten pods are off by 0.005 at most; the slope is 0.126 / s: 40 ms.
     rising_ms = DAY_MS - H
     assert usage.next_at_least(3, 6_000, 8 * H) == pytest.approx(rising_ms, abs=40)
     assert usage.next_below(3, 6_000, 0) == pytest.approx(7 * H, abs=40)
@@ -219,3 +219,73 @@ def test_what_cannot_be_is_told_with_its_place(tmp_path, said, csv, message):
     with pytest.raises(ScenarioError) as caught:
         loaded(tmp_path, csv, **said)
     assert message in str(caught.value)
+
+
+POD = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: x, resources: {requests: {cpu: 100m, memory: 1Mi}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+"""
+
+
+def ran(tmp_path, **said):
+    (tmp_path / "web.yaml").write_text(POD)
+    node = {"pool": "n", "count": 1, "capacity": {"cpu": 4, "memory": "1Gi"}}
+    scenario = SCENARIO | {"nodes": [node], "manifests": ["web.yaml"]} | said
+    return sim.run(sim.Scenario.from_dict(scenario, base=tmp_path))
+
+
+def at_the_end(result, metric):
+    rows = result.timeline
+    rows = rows[(rows["scope"] == "cluster") & (rows["metric"] == metric)]
+    return rows["value"].iloc[-1]
+
+
+def test_memory_follows_the_requests_that_a_pod_is_sent(tmp_path):
+    result = ran(
+        tmp_path,
+        traffic=[{"service": "web", "rps": 40}],
+        behaviour=[{"memory": {"base": "10Mi", "perRequest": "1Mi"}}],
+    )
+    # 40 requests a second to two pods: 20 each, 10 + 20 MiB each
+    assert at_the_end(result, "memory_used_b") == 2 * 30 * 2**20
+
+
+def test_memory_of_too_many_requests_kills_at_the_limit_of_the_node(tmp_path):
+    result = ran(
+        tmp_path,
+        traffic=[{"service": "web", "rps": 200}],
+        behaviour=[{"memory": {"base": "500Mi", "perRequest": "1Mi"}}],
+    )
+    # 2 * (500 + 100) MiB of 1024
+    assert "SystemOOM" in set(result.events["reason"])
+
+
+def test_what_pods_used_is_averaged_over_the_wave(tmp_path):
+    wave = {"base": 1, "diurnal": {"amplitude": 1, "peak": "12:15", "period": "1h"}}
+    result = ran(tmp_path, behaviour=[{"cpu": wave}])
+    # a whole period averages to the base, but for the seconds before the start
+    assert result.pods["cpu_used_m"].tolist() == pytest.approx([1_000, 1_000], abs=5)
+    # at 15 min both want 2000m, 4000m of 4000m
+    assert result.nodes["cpu_used_max"].tolist() == pytest.approx([1.0], abs=1e-3)
+
+
+def test_a_node_that_is_short_only_at_the_peak_shares_only_then(tmp_path):
+    wave = {"base": 2, "diurnal": {"amplitude": 2, "peak": "12:30", "period": "1h"}}
+    result = ran(tmp_path, behaviour=[{"cpu": wave}])
+    # Each has at most 2 of 4 CPU: the upper half of the wave is lost, whose mean is 2 * 2 / pi over
+    # half of the time: 2 - 2 / pi
+    used_m = result.pods["cpu_used_m"].tolist()
+    assert used_m == pytest.approx([2_000 - 2_000 / math.pi] * 2, rel=0.01)
