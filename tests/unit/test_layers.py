@@ -19,7 +19,8 @@ LAYERS = [
     "extend podtimes nodeorder disruptions",
     "plugins overcommit probes expectations varying",
     "rows dryrun claims",
-    "pressure evaluation queue queue_events controllers search victims runs intake nodeshutdown nodepods",
+    "pressure evaluation queue queue_events controllers search victims runs intake "
+    "nodeshutdown nodepods",
     "preemption",
     "containers evictions scheduler controlplane endpoints traffic availability samples",
     "arrivals faults",
