@@ -48,6 +48,7 @@ SUFFIX_LENGTH = 5
 _SUFFIXES = len(SUFFIX_LETTERS) ** SUFFIX_LENGTH
 _SUFFIX_STEP = 8_675_309  # coprime to 27**5, so that consecutive serials look unrelated
 MS_PER_H = 3_600_000
+OVER = int(Phase.SUCCEEDED)  # phases from here on are final (a member of an enum is slow to get)
 READY_REASON = {
     NodeReady.TRUE: Reason.NODE_READY,
     NodeReady.FALSE: Reason.NODE_SAYS_NOT_READY,
@@ -541,7 +542,7 @@ class Cluster:
             self.pod_counts.add(self.pod_template(pod), node, -1)
             self.pods_log.append(node)
         self._tell(Change.POD_DELETING, pod)
-        if pods.node[pod] == UNBOUND or pods.phase[pod] >= Phase.SUCCEEDED:
+        if pods.node[pod] == UNBOUND or pods.phase[pod] >= OVER:
             self.remove_pod(pod)
 
     def evict(self, pod: int, reason: Reason, arg: int = 0) -> None:
@@ -553,7 +554,7 @@ class Cluster:
 
     def end_pod(self, pod: int, phase: Phase, reason: Reason, arg: int = 0) -> None:
         """The pod is over (Succeeded or Failed): it gives its resources back, the object stays."""
-        if self.pods.phase[pod] >= Phase.SUCCEEDED:
+        if self.pods.phase[pod] >= OVER:
             return
         self.pods.phase[pod] = phase
         self.pods.reason[pod] = reason
@@ -793,11 +794,11 @@ class Cluster:
 
     def active_pods(self, owner: int) -> list[int]:
         """Pods of an owner that are neither ended nor being deleted, oldest first."""
-        pods = self.pods
+        deleting_ms, phase = self.pods.deleting_ms.item, self.pods.phase.item
         return [
             pod
             for pod in self.owners[owner].pods
-            if pods.deleting_ms[pod] == NEVER and pods.phase[pod] < Phase.SUCCEEDED
+            if deleting_ms(pod) == NEVER and phase(pod) < OVER
         ]
 
     # Checking
