@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -29,12 +29,40 @@ if TYPE_CHECKING:
 EXPECTATION_FAILED = 1
 WRONG_INPUT = 2
 INTERRUPTED = 130  # what shells give for SIGINT
+_Option = Callable[[Callable[..., Any]], Callable[..., Any]]  # a decorator of a command
 
 
 class _Seed(click.IntRange):
     """0 or more; `name` is what the message calls it."""
 
     name = "whole number"
+
+
+# Options that several commands share, each with its own words where they differ.
+
+
+def _seed_option(words: str = "Seed, instead of the scenario's.") -> _Option:
+    return click.option("--seed", type=_Seed(min=0), metavar="INTEGER", help=words)
+
+
+def _set_option(
+    words: str = "Another value for one field, such as nodes[0].count=12. Can be repeated.",
+) -> _Option:
+    return click.option("--set", "changes", metavar="PATH=VALUE", multiple=True, help=words)
+
+
+def _format_option(words: str = "Form of the report.") -> _Option:
+    forms = click.Choice(["text", "md", "json"])
+    return click.option(
+        "--format", "form", type=forms, default="text", show_default=True, help=words
+    )
+
+
+def _plugins_option(
+    words: str = "Load the scheduler plugins (Python files) that the scenario names."
+    " This runs their code.",
+) -> _Option:
+    return click.option("--allow-plugins", is_flag=True, help=words)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,35 +78,16 @@ def main() -> None:
 
 @main.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option(
-    "--seed", type=_Seed(min=0), metavar="INTEGER", help="Seed, instead of the scenario's."
-)
+@_seed_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory to write tables (Parquet), manifest.json and figures (PNG) to.",
 )
-@click.option(
-    "--set",
-    "changes",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Another value for one field, such as nodes[0].count=12. Can be repeated.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of the report.",
-)
+@_set_option()
+@_format_option()
 @click.option("--strict", is_flag=True, help="Refuse input that is not modelled.")
-@click.option(
-    "--allow-plugins",
-    is_flag=True,
-    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
-)
+@_plugins_option()
 @click.option("--quiet", is_flag=True, help="Print no report; failed expectations still show.")
 def run(
     scenario: Path,
@@ -122,35 +131,16 @@ def run(
 @click.option(
     "--at", metavar="DURATION", help="The decision in force then, such as 30m. Default: the last."
 )
-@click.option(
-    "--seed", type=_Seed(min=0), metavar="INTEGER", help="Seed, instead of the scenario's."
-)
-@click.option(
-    "--set",
-    "changes",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Another value for one field, such as nodes[0].count=12. Can be repeated.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of the explanation; json has every node.",
-)
+@_seed_option()
+@_set_option()
+@_format_option("Form of the explanation; json has every node.")
 @click.option(
     "--all",
     "all_nodes",
     is_flag=True,
     help="A line for each node, also where more than 20 are alike.",
 )
-@click.option(
-    "--allow-plugins",
-    is_flag=True,
-    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
-)
+@_plugins_option()
 def explain(
     scenario: Path,
     pod: str,
@@ -203,28 +193,11 @@ def explain(
     metavar="N",
     help="Runs of each, with N seeds: gives mean differences with 95 % intervals.",
 )
-@click.option(
-    "--seed", type=_Seed(min=0), metavar="INTEGER", help="First seed, instead of the scenario's."
-)
-@click.option(
-    "--set",
-    "changes",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Another value for one field in all of them. Can be repeated.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of the table; json lists every pod that is placed differently.",
-)
-@click.option(
-    "--allow-plugins",
-    is_flag=True,
-    help="Load the scheduler plugins (Python files) that the scenarios name. This runs their code.",
+@_seed_option("First seed, instead of the scenario's.")
+@_set_option("Another value for one field in all of them. Can be repeated.")
+@_format_option("Form of the table; json lists every pod that is placed differently.")
+@_plugins_option(
+    "Load the scheduler plugins (Python files) that the scenarios name. This runs their code."
 )
 def compare(
     scenario: Path,
@@ -292,34 +265,15 @@ def compare(
     metavar="N",
     help="Runs at most; what is left out is said.",
 )
-@click.option(
-    "--seed", type=_Seed(min=0), metavar="INTEGER", help="Seed, instead of the scenario's."
-)
-@click.option(
-    "--set",
-    "changes",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Another value for one field, such as nodes[0].count=12. Can be repeated.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of the report; json has every case in full.",
-)
+@_seed_option()
+@_set_option()
+@_format_option("Form of the report; json has every case in full.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory to write what-if.json, what-if.txt and cases.parquet to.",
 )
-@click.option(
-    "--allow-plugins",
-    is_flag=True,
-    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
-)
+@_plugins_option()
 def what_if(
     scenario: Path,
     lose: Literal["node", "zone", "2-nodes"],
@@ -377,11 +331,7 @@ def what_if(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option("--strict", is_flag=True, help="Refuse input that is not modelled.")
-@click.option(
-    "--allow-plugins",
-    is_flag=True,
-    help="Load the scheduler plugins (Python files) that the scenario names. This runs their code.",
-)
+@_plugins_option()
 def validate(paths: tuple[Path, ...], form: str, strict: bool, allow_plugins: bool) -> None:
     """Check scenarios, manifest files and directories without running anything."""
     from sim.validate import validate_paths
