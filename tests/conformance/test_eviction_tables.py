@@ -6,13 +6,6 @@ run. In the ranking table `priority` is a word; in it and in the passes amounts 
 
 from __future__ import annotations
 
-import gzip
-import os
-from pathlib import Path
-
-import pytest
-import yaml
-
 from sim import eviction, units
 from sim.errors import SimError
 from sim.eviction import Observation, Settings, State, Threshold
@@ -28,9 +21,8 @@ from sim.evictionrank import (
     rank,
 )
 from sim.podspec import Container, PodSpec
+from tests.conformance.tables import missing, needs_shared, rows_of
 
-SAMPLE = Path(__file__).parent / "sample"
-SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared"))
 TABLES = [
     "eviction_thresholds",
     "eviction_ranking",
@@ -293,15 +285,9 @@ def expectation(row):
     return expected
 
 
-def rows(paths):
-    """One parameter per row of these tables."""
-    tables = [yaml.load(text_of(path), Loader=yaml.CSafeLoader) for path in paths]
-    return [pytest.param(t["table"], row, id=row["id"]) for t in tables for row in t["cases"]]
-
-
-def text_of(path):
-    raw = path.read_bytes()
-    return gzip.decompress(raw) if path.suffix == ".gz" else raw
+def pytest_generate_tests(metafunc):
+    if "row" in metafunc.fixturenames:
+        metafunc.parametrize(("table", "row"), rows_of(metafunc.config, TABLES))
 
 
 def check(table, row):
@@ -312,21 +298,10 @@ def check(table, row):
     assert got == expected
 
 
-@pytest.mark.parametrize(("table", "row"), rows(SAMPLE / f"{t}.yaml.gz" for t in TABLES))
-def test_sample_row_holds(table, row):
-    check(table, row)
-
-
-SHARED_TABLES = [SHARED / "conformance" / "nodeside" / f"{table}.yaml" for table in TABLES]
-
-
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="no shared data: set SIM_SHARED or put it beside the repository"
-)
+@needs_shared
 def test_all_tables_are_there():
-    assert [path.name for path in SHARED_TABLES if not path.is_file()] == []
+    assert missing(TABLES) == []
 
 
-@pytest.mark.parametrize(("table", "row"), rows(path for path in SHARED_TABLES if path.is_file()))
 def test_row_holds(table, row):
     check(table, row)

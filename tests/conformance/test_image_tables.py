@@ -7,20 +7,12 @@ which; in one of them two pods pull in turn, and PODS says whose call it is.
 
 from __future__ import annotations
 
-import gzip
-import os
-from pathlib import Path
-
-import pytest
-import yaml
-
 from sim import images
 from sim.backoff import Backoff
 from sim.errors import SimError
 from sim.images import Unused
+from tests.conformance.tables import missing, needs_shared, rows_of
 
-SAMPLE = Path(__file__).parent / "sample"
-SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared"))
 TABLES = ["image_pull_v136", "image_free_space_v136", "image_gc"]
 NOW_MS = 10**15
 BACKOFF = Backoff(1_000, 60_000, 120_000)  # of upstream's tests
@@ -125,15 +117,9 @@ ANSWERS = {
 }
 
 
-def rows(paths):
-    """One parameter per row of these tables."""
-    tables = [yaml.load(text_of(path), Loader=yaml.CSafeLoader) for path in paths]
-    return [pytest.param(t["table"], row, id=row["id"]) for t in tables for row in t["cases"]]
-
-
-def text_of(path):
-    raw = path.read_bytes()
-    return gzip.decompress(raw) if path.suffix == ".gz" else raw
+def pytest_generate_tests(metafunc):
+    if "row" in metafunc.fixturenames:
+        metafunc.parametrize(("table", "row"), rows_of(metafunc.config, TABLES))
 
 
 def check(table, row):
@@ -141,21 +127,10 @@ def check(table, row):
     assert {key: got.get(key) for key in expected} == expected
 
 
-@pytest.mark.parametrize(("table", "row"), rows(SAMPLE / f"{t}.yaml.gz" for t in TABLES))
-def test_sample_row_holds(table, row):
-    check(table, row)
-
-
-SHARED_TABLES = [SHARED / "conformance" / "nodeside" / f"{table}.yaml" for table in TABLES]
-
-
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="no shared data: set SIM_SHARED or put it beside the repository"
-)
+@needs_shared
 def test_all_tables_are_there():
-    assert [path.name for path in SHARED_TABLES if not path.is_file()] == []
+    assert missing(TABLES) == []
 
 
-@pytest.mark.parametrize(("table", "row"), rows(path for path in SHARED_TABLES if path.is_file()))
 def test_row_holds(table, row):
     check(table, row)

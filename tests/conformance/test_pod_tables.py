@@ -6,13 +6,6 @@ run. Of containers with several records the newest counts, and a reset names a c
 
 from __future__ import annotations
 
-import gzip
-import os
-from pathlib import Path
-
-import pytest
-import yaml
-
 from sim.admission import NodeView, OnNode, Shortage, preempt_for, refusals
 from sim.labels import Requirement
 from sim.podspec import Container, HostPort, NodeSelectorTerm, PodSpec, Probe, Taint, Toleration
@@ -44,9 +37,8 @@ from sim.termination import (
     shutdown_order,
 )
 from sim.units import amount, cpu_m
+from tests.conformance.tables import missing, needs_shared, rows_of
 
-SAMPLE = Path(__file__).parent / "sample"
-SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared")) / "conformance"
 GATE = {
     "ContainerRestartRules": "container_restart_rules",
     "RestartAllContainersOnContainerExits": "restart_all_containers",
@@ -410,26 +402,7 @@ SETS = {"kill", "reset", "victims"}  # lists whose order, and repetitions, say n
 
 def pytest_generate_tests(metafunc):
     if "row" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("vectors", None)
-        folders = [Path(chosen)] if chosen else [SAMPLE, SHARED / "nodeside"]
-        metafunc.parametrize(("table", "row"), list(rows_in(folders)))
-
-
-def rows_in(folders):
-    seen = set()
-    for folder in folders:
-        for path in sorted(folder.rglob("*.yaml*")):
-            table = path.name.partition(".")[0]
-            for row in read(path)["cases"] if table in ANSWERS else ():
-                if (table, row["id"]) not in seen:
-                    seen.add((table, row["id"]))
-                    yield pytest.param(table, row, id=f"{table}-{row['id']}")
-
-
-def read(path):
-    data = path.read_bytes()
-    text = gzip.decompress(data) if path.suffix == ".gz" else data
-    return yaml.load(text, Loader=yaml.CSafeLoader)
+        metafunc.parametrize(("table", "row"), rows_of(metafunc.config, ANSWERS))
 
 
 def test_answer_is_upstreams(table, row):
@@ -443,9 +416,6 @@ def test_answer_is_upstreams(table, row):
         assert answered[name] == wanted, name
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="no shared data: set SIM_SHARED or put it beside the repository"
-)
+@needs_shared
 def test_shared_tables_are_there():
-    found = {path.stem for path in (SHARED / "nodeside").glob("*.yaml")}
-    assert found >= set(ANSWERS)
+    assert missing(ANSWERS) == []

@@ -9,20 +9,13 @@ kubelet's business here), rows that begin in the middle of a history, gates of l
 
 from __future__ import annotations
 
-import gzip
-import os
 from itertools import pairwise
-from pathlib import Path
-
-import pytest
-import yaml
 
 from sim.backoff import Backoff
 from sim.podspec import Container, Probe
 from sim.probes import ANSWERS, FAILING, FAILS, ContainerProbes, Premise
+from tests.conformance.tables import missing, needs_shared, rows_of
 
-SAMPLE = Path(__file__).parent / "sample"
-SHARED = Path(os.environ.get("SIM_SHARED", Path(__file__).parents[3] / "shared"))
 TABLES = ["prober", "probe_ticks_v136", "probe_sequences_v136", "crash_backoff_v136", "backoff"]
 
 PERIOD_MS = 10_000
@@ -246,37 +239,20 @@ def check(table, row):
         assert [result for result in got if result] == running
 
 
-def rows(paths):
-    """One parameter per row that has something for us."""
-    tables = [yaml.load(text_of(path), Loader=yaml.CSafeLoader) for path in paths]
-    return [
-        pytest.param(t["table"], row, id=row["id"])
-        for t in tables
-        for row in t["cases"]
-        if "backoff" in t["table"] or history(t["table"], row)
-    ]
+def pytest_generate_tests(metafunc):
+    if "row" in metafunc.fixturenames:
+        metafunc.parametrize(("table", "row"), rows_of(metafunc.config, TABLES, says_something))
 
 
-def text_of(path):
-    raw = path.read_bytes()
-    return gzip.decompress(raw) if path.suffix == ".gz" else raw
+def says_something(table, row):
+    """Whether the row has something for us."""
+    return "backoff" in table or history(table, row)
 
 
-@pytest.mark.parametrize(("table", "row"), rows(SAMPLE / f"{t}.yaml.gz" for t in TABLES))
-def test_sample_row_holds(table, row):
-    check(table, row)
-
-
-SHARED_TABLES = [SHARED / "conformance" / "nodeside" / f"{table}.yaml" for table in TABLES]
-
-
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="no shared data: set SIM_SHARED or put it beside the repository"
-)
+@needs_shared
 def test_all_tables_are_there():
-    assert [path.name for path in SHARED_TABLES if not path.is_file()] == []
+    assert missing(TABLES) == []
 
 
-@pytest.mark.parametrize(("table", "row"), rows(path for path in SHARED_TABLES if path.is_file()))
 def test_row_holds(table, row):
     check(table, row)
